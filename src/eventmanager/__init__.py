@@ -1,0 +1,1 @@
+"""A self-hosted backend for events that people share."""

@@ -1,0 +1,1 @@
+"""What every feature stands on: settings, clock, errors, database, HTTP plumbing."""

@@ -1,0 +1,182 @@
+"""The connection pool, the compiled statements, and the only two scopes that touch the database.
+
+`reading()` lends a connection for single statements; `transaction()` runs a piece of work as one
+transaction and runs it again, whole, when PostgreSQL asks for it (40001, 40P01). Nothing else
+begins or commits.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+from sqlalchemy import ClauseElement, text
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from eventmanager.core.errors import Unavailable
+
+T = TypeVar("T")
+
+ATTEMPTS: Final = 5
+ACQUIRE_TIMEOUT_SECONDS: Final = 5.0
+STATEMENT_TIMEOUT_SECONDS: Final = 30
+
+_DIALECT: Final = asyncpg_dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+_RETRIED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+_UNREACHABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A named statement, compiled once to SQL with `$1` parameters.
+
+    `parameters` are the names to give, in order of their position; a name found in `constants`
+    was a literal of the statement and is not asked for.
+    """
+
+    sql: str
+    parameters: tuple[str, ...]
+    constants: Mapping[str, Any] = field(default_factory=dict)
+
+    def arguments(self, given: Mapping[str, Any]) -> list[Any]:
+        """Return the values of `given` in the order of the statement's parameters."""
+        if not self.constants:
+            return [given[name] for name in self.parameters]
+        return [
+            self.constants[name] if name in self.constants else given[name]
+            for name in self.parameters
+        ]
+
+
+QUERIES: Final[list[Query]] = []
+"""Every statement of the program; a test has PostgreSQL prepare each one."""
+
+
+def query(statement: ClauseElement | str) -> Query:
+    """Compile a Core statement, or SQL with `:name` parameters, into a `Query`."""
+    element = text(statement) if isinstance(statement, str) else statement
+    compiled = element.compile(dialect=_DIALECT)
+    assert isinstance(compiled, SQLCompiler)
+    constants = {name: value for name, value in compiled.params.items() if value is not None}
+    made = Query(compiled.string, tuple(compiled.positiontup or ()), constants)
+    QUERIES.append(made)
+    return made
+
+
+class Reading:
+    """A borrowed connection: runs statements, each on its own."""
+
+    def __init__(self, connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
+        self._connection = connection
+
+    async def all(self, statement: Query, **given: Any) -> list[asyncpg.Record]:
+        """Return every row."""
+        return await self._connection.fetch(statement.sql, *statement.arguments(given))
+
+    async def first(self, statement: Query, **given: Any) -> asyncpg.Record | None:
+        """Return the first row, if there is one."""
+        return await self._connection.fetchrow(statement.sql, *statement.arguments(given))
+
+
+class Transaction(Reading):
+    """A connection inside one transaction: what runs on it stands or falls together."""
+
+
+class Database:
+    """The pool and its two scopes."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, url: str, *, pool_size: int) -> AsyncIterator["Database"]:
+        """Open the pool for `url` and close it at the end, letting running statements finish.
+
+        Raises `Unavailable` when the server cannot be reached.
+        """
+        async with translated():
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=min(2, pool_size),
+                max_size=pool_size,
+                reset=_as_it_is,
+                init=_prepare_connection,
+                statement_cache_size=512,
+                server_settings={
+                    "application_name": "eventmanager",
+                    "jit": "off",
+                    "statement_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
+                    "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
+                    "timezone": "UTC",
+                },
+            )
+        try:
+            yield cls(pool)
+        finally:
+            try:
+                await asyncio.wait_for(pool.close(), timeout=10)
+            except TimeoutError:
+                pool.terminate()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Reading]:
+        """Lend a connection for statements that each stand alone."""
+        async with translated(), self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
+            yield Reading(connection)
+
+    async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run `work` as one transaction and return what it returns.
+
+        An error inside rolls everything back. On a serialization failure or a deadlock the whole
+        of `work` runs again, at most five times, so it may have no effect outside its transaction.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with (
+                    translated(),
+                    self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
+                    connection.transaction(),
+                ):
+                    return await work(Transaction(connection))
+            except _RETRIED as error:
+                if attempt == ATTEMPTS:
+                    raise Unavailable from error
+        raise AssertionError("unreachable")
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Turn the driver's ways of saying "the database is away" into `Unavailable`."""
+    try:
+        yield
+    except _UNREACHABLE as error:
+        raise Unavailable from error
+    except asyncpg.InterfaceError as error:
+        # The driver says "connection is closed" with the same class it uses for misuse; misuse
+        # would fail every test, so what remains in production is a lost connection.
+        raise Unavailable from error
+
+
+async def _as_it_is(_: object) -> None:
+    """Return a connection unchanged: no statement of ours alters session state."""
+
+
+async def _prepare_connection(connection: "asyncpg.Connection[asyncpg.Record]", /) -> None:
+    """Pass `json` values through as bytes: PostgreSQL's text goes to the client untouched."""
+    await connection.set_type_codec(
+        "json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary"
+    )

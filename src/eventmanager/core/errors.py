@@ -1,0 +1,198 @@
+"""Every way a request can be refused, as one tree.
+
+    EventManagerError
+    ├── TokenRefused           400  InvalidGrant, InvalidTokenRequest, UnsupportedGrantType
+    ├── Unauthenticated        401  InvalidCredentials, InvalidToken, SessionEnded
+    ├── Forbidden              403  RoleTooLow, AdminOnly, AccountDisabled
+    ├── NotFound               404
+    ├── Conflict               409  DuplicateUser, TimeConflict
+    ├── PreconditionFailed     412
+    ├── TooLarge               413
+    ├── UnsupportedMedia       415
+    ├── Invalid                422  WindowTooFar, InvalidCursor
+    └── Unavailable            503
+
+Services raise these with their facts; `core.problems` alone turns them into HTTP.
+"""
+
+from typing import Any, ClassVar
+
+
+class EventManagerError(Exception):
+    """Base of all domain errors: a stable `code`, a `title`, a sentence, and the facts."""
+
+    code: ClassVar[str] = "error"
+    title: ClassVar[str] = "The request was refused"
+
+    def __init__(self, detail: str | None = None, **facts: Any) -> None:
+        self.detail = detail or self.title
+        self.facts = facts
+        super().__init__(self.detail)
+
+
+class TokenRefused(EventManagerError):
+    """An OAuth client's request for tokens is refused (RFC 6749, 5.2).
+
+    Facts: `error` and `error_description`, the names by which such clients know them.
+    """
+
+    code = "invalid_request"
+    title = "The request for a token is not valid"
+
+    def __init__(self, detail: str | None = None, **facts: Any) -> None:
+        described = detail or self.title
+        super().__init__(described, error=self.code, error_description=described, **facts)
+
+
+class InvalidTokenRequest(TokenRefused):
+    """A parameter that the grant needs is missing."""
+
+
+class InvalidGrant(TokenRefused):
+    """The password or the refresh token of the grant is wrong."""
+
+    code = "invalid_grant"
+    title = "The username, email, password or refresh token is wrong"
+
+
+class UnsupportedGrantType(TokenRefused):
+    """The `grant_type` is neither `password` nor `refresh_token`."""
+
+    code = "unsupported_grant_type"
+    title = "The grant_type must be password or refresh_token"
+
+
+class Unauthenticated(EventManagerError):
+    """Nobody is known to be asking."""
+
+    code = "unauthenticated"
+    title = "Sign in first: send an access token as `Authorization: Bearer <token>`"
+
+
+class InvalidCredentials(Unauthenticated):
+    """No active user has this name and this password; which of the two is not said."""
+
+    code = "invalid_credentials"
+    title = "The username, email or password is wrong"
+
+
+class InvalidToken(Unauthenticated):
+    """The token is malformed, expired, of another kind, or not ours."""
+
+    code = "invalid_token"
+    title = "The token is invalid or has expired"
+
+
+class SessionEnded(Unauthenticated):
+    """The token's session was ended, or its user disabled."""
+
+    code = "session_ended"
+    title = "This session has ended: sign in again"
+
+
+class Forbidden(EventManagerError):
+    """The caller is known, and may not."""
+
+    code = "forbidden"
+    title = "You may not do this"
+
+
+class RoleTooLow(Forbidden):
+    """The caller's role on the event, if any, does not reach this far."""
+
+    code = "role_too_low"
+    title = "Your role on this event does not allow this"
+
+
+class AdminOnly(Forbidden):
+    """Only users with the global role Admin may."""
+
+    code = "admin_only"
+    title = "Only an Admin may do this"
+
+
+class AccountDisabled(Forbidden):
+    """The password is right, but an Admin has disabled the account."""
+
+    code = "account_disabled"
+    title = "This account is disabled"
+
+
+class NotFound(EventManagerError):
+    """There is no such thing, or it is deleted."""
+
+    code = "not_found"
+    title = "Not found"
+
+
+class Conflict(EventManagerError):
+    """The request is well formed but collides with what stands."""
+
+    code = "conflict"
+    title = "The request conflicts with the current state"
+
+
+class DuplicateUser(Conflict):
+    """Another user already has this username or email, in any letter case."""
+
+    code = "duplicate_user"
+    title = "This username or email is already registered"
+
+
+class TimeConflict(Conflict):
+    """The event would overlap busy time of its owner.
+
+    Facts: `conflicts`, at most 50 pairs `{requested, existing}`, and `total`, how many there are.
+    """
+
+    code = "time_conflict"
+    title = "The event overlaps busy time of its owner"
+
+
+class PreconditionFailed(EventManagerError):
+    """`If-Match` names a version that is no longer the current one. Fact: `current_version`."""
+
+    code = "stale_version"
+    title = "The event has changed since the version you named"
+
+
+class TooLarge(EventManagerError):
+    """The body is larger than this route accepts. Fact: `limit_bytes`."""
+
+    code = "body_too_large"
+    title = "The request body is too large"
+
+
+class UnsupportedMedia(EventManagerError):
+    """The body is of a media type this route does not read."""
+
+    code = "unsupported_media_type"
+    title = "Send the body as application/json"
+
+
+class Invalid(EventManagerError):
+    """A value is well formed but makes no sense here. Facts: `loc` and `type` of the value."""
+
+    code = "validation_error"
+    title = "The request is not valid"
+
+
+class WindowTooFar(Invalid):
+    """The window ends beyond the ten years that are kept expanded. Fact: `limit`."""
+
+    code = "window_too_far"
+    title = "The window ends more than ten years from now"
+
+
+class InvalidCursor(Invalid):
+    """The `cursor` was not made by this endpoint."""
+
+    code = "invalid_cursor"
+    title = "The cursor is not one this endpoint gave out"
+
+
+class Unavailable(EventManagerError):
+    """The database cannot be reached, or all its connections are taken: try again."""
+
+    code = "unavailable"
+    title = "The service is temporarily unavailable: try again shortly"

@@ -1,0 +1,70 @@
+"""Whether the service works: for people, for supervisors and for load balancers."""
+
+import asyncio
+from importlib.metadata import version
+from typing import Any, Final, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from eventmanager.core.database import Database, query
+from eventmanager.core.errors import Unavailable
+
+PATIENCE_SECONDS: Final = 2.0
+PING: Final = query("SELECT 1")
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """The state of the service and of what it needs; `redis` is "off" where none is configured."""
+
+    status: Literal["ok", "degraded"]
+    db: Literal["ok", "unavailable"]
+    redis: Literal["ok", "unavailable", "off"]
+    version: str
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+_DEGRADED: Final[dict[int | str, dict[str, Any]]] = {
+    503: {"model": Health, "description": "The database is away."}
+}
+
+
+@router.get("/health", summary="Health", responses=_DEGRADED)
+async def health(request: Request, response: Response) -> Health:
+    """Report the service and its database; 503 when it can't work."""
+    works = await _database_answers(request.app.state.database)
+    response.status_code = 200 if works else 503
+    return Health(
+        status="ok" if works else "degraded",
+        db="ok" if works else "unavailable",
+        redis="off",
+        version=version("eventmanager"),
+    )
+
+
+@router.get("/health/ready", summary="Readiness", responses=_DEGRADED)
+async def ready(request: Request, response: Response) -> Health:
+    """Tell a load balancer whether to send requests here."""
+    return await health(request, response)
+
+
+@router.get("/health/live", summary="Liveness")
+async def live() -> Alive:
+    """Tell a supervisor that the process answers, whatever the database does."""
+    return Alive(status="ok")
+
+
+async def _database_answers(database: Database) -> bool:
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS), database.reading() as read:
+            await read.first(PING)
+    except (TimeoutError, Unavailable):
+        return False
+    return True

@@ -1,0 +1,93 @@
+"""What surrounds every request, as plain ASGI: its id, its line in the log, its body limit."""
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from eventmanager.core.errors import TooLarge
+from eventmanager.core.ids import uuid7
+
+MEBIBYTE: Final = 1024 * 1024
+_SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_log = structlog.get_logger("app")
+
+
+class RequestContext:
+    """Gives each request an id and a line in `app.log`, and answers with `X-Request-ID`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        clear_contextvars()
+        bind_contextvars(request_id=request_id)
+        started = time.perf_counter()
+        status = 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        finally:
+            milliseconds = round((time.perf_counter() - started) * 1000, 2)
+            _log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                ms=milliseconds,
+            )
+
+
+def _request_id(scope: Scope) -> str:
+    """Return the caller's `X-Request-ID` when it is harmless to log, else a new one."""
+    given: bytes = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
+    return given.decode() if _SANE_REQUEST_ID.fullmatch(given) else uuid7().hex
+
+
+class BodyLimit:
+    """Refuses a body larger than its path's limit, by its declared length or while it is read."""
+
+    def __init__(self, app: ASGIApp, *, limit_bytes: int, exceptions: Mapping[str, int]) -> None:
+        self.app = app
+        self._limit_bytes = limit_bytes
+        self._exceptions = exceptions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one request with a `receive` that counts."""
+        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
+            await self.app(scope, receive, send)
+            return
+        limit = self._exceptions.get(scope["path"], self._limit_bytes)
+        declared = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
+        received = int(declared) if declared.isdigit() and int(declared) > limit else 0
+
+        async def counted() -> Message:
+            nonlocal received
+            if received <= limit:
+                message = await receive()
+                received += len(message.get("body", b""))
+            if received > limit:
+                raise TooLarge(f"The body is larger than {limit} bytes", limit_bytes=limit)
+            return message
+
+        await self.app(scope, counted, send)

@@ -1,0 +1,153 @@
+"""Turns errors into HTTP, and nothing else does: RFC 9457 problems, and FastAPI's own 422 shape."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from eventmanager.core import errors
+
+STATUS: Final[Mapping[type[errors.EventManagerError], int]] = {
+    errors.TokenRefused: 400,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.PreconditionFailed: 412,
+    errors.TooLarge: 413,
+    errors.UnsupportedMedia: 415,
+    errors.Invalid: 422,
+    errors.Unavailable: 503,
+}
+RETRY_AFTER_SECONDS: Final = 2
+
+_log = structlog.get_logger("app")
+_security = structlog.get_logger("security")
+
+
+def status_of(error: errors.EventManagerError) -> int:
+    """Return the HTTP status of the nearest ancestor that has one."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def install(app: FastAPI) -> None:
+    """Let the application answer every error as a problem."""
+    app.add_exception_handler(errors.EventManagerError, _domain_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def problem(
+    request: Request,
+    *,
+    status: int,
+    code: str,
+    detail: str,
+    facts: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return an `application/problem+json` response (RFC 9457)."""
+    body = _head(request, status=status, code=code) | {"detail": detail} | dict(facts or {})
+    return Response(
+        orjson.dumps(body, default=str, option=orjson.OPT_UTC_Z),
+        status_code=status,
+        headers=headers,
+        media_type="application/problem+json",
+    )
+
+
+def invalid(
+    request: Request, details: list[dict[str, Any]], *, code: str = errors.Invalid.code
+) -> Response:
+    """Return a 422 in the shape FastAPI's clients expect, with the problem members beside it."""
+    body = _head(request, status=422, code=code) | {"detail": details}
+    return Response(orjson.dumps(body, default=str), status_code=422, media_type="application/json")
+
+
+def _head(request: Request, *, status: int, code: str) -> dict[str, Any]:
+    return {
+        "type": f"urn:eventmanager:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "instance": request.url.path,
+        "request_id": request.scope.get("state", {}).get("request_id", ""),
+    }
+
+
+async def _domain_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.EventManagerError)
+    status = status_of(error)
+    headers: dict[str, str] = {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        challenge = 'error="invalid_token"' if isinstance(error, errors.InvalidToken) else ""
+        headers["WWW-Authenticate"] = f'Bearer realm="eventmanager"{challenge and ", "}{challenge}'
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        _log.error("unavailable", path=request.url.path, cause=repr(error.__cause__))
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        _security.warning("refused", path=request.url.path, code=error.code, status=status)
+    if "loc" in error.facts:
+        return invalid(request, [_as_detail(error)], code=error.code)
+    return problem(
+        request,
+        status=status,
+        code=error.code,
+        detail=error.detail,
+        facts=error.facts,
+        headers=headers,
+    )
+
+
+def _as_detail(error: errors.EventManagerError) -> dict[str, Any]:
+    facts = dict(error.facts)
+    kind = facts.pop("type", error.code)
+    item = {"loc": list(facts.pop("loc")), "msg": error.detail, "type": kind}
+    return item | ({"ctx": facts} if facts else {})
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return invalid(request, [_without_input(item) for item in error.errors()])
+
+
+def _without_input(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what helps the caller; the rejected input may hold a password, so it is left out."""
+    kept: dict[str, Any] = {"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]}
+    if item.get("ctx"):
+        kept["ctx"] = {name: _plain(value) for name, value in item["ctx"].items()}
+    return kept
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    return problem(
+        request,
+        status=error.status_code,
+        code=code,
+        detail=str(error.detail),
+        headers=error.headers,
+    )
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    _log.error("unexpected_error", path=request.url.path, exc_info=error)
+    return problem(
+        request,
+        status=500,
+        code="internal_error",
+        detail="Something went wrong on our side; the log has it under this request_id.",
+        headers={"X-Request-ID": request.scope.get("state", {}).get("request_id", "")},
+    )
