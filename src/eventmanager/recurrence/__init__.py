@@ -1,0 +1,23 @@
+"""RFC 5545 recurrence: patterns read into series, series expanded within windows. Pure.
+
+`parse` reads and checks a pattern, `expand` gives its occurrences in a window, `is_finished` says
+whether any are left. No clock, no database: values in, values out, and always bounded work.
+"""
+
+from eventmanager.recurrence.expansion import Occurrence, expand, is_finished
+from eventmanager.recurrence.lines import MAX_LENGTH
+from eventmanager.recurrence.parsing import parse
+from eventmanager.recurrence.rule import InvalidRecurrence
+from eventmanager.recurrence.series import Series
+from eventmanager.recurrence.walk import MAX_OCCURRENCES
+
+__all__ = [
+    "MAX_LENGTH",
+    "MAX_OCCURRENCES",
+    "InvalidRecurrence",
+    "Occurrence",
+    "Series",
+    "expand",
+    "is_finished",
+    "parse",
+]

@@ -1,0 +1,55 @@
+"""Expands a series into its occurrences, always within a window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from eventmanager.recurrence.rule import InvalidRecurrence
+from eventmanager.recurrence.series import EARLIEST, LATEST, Series, rule_starts
+from eventmanager.recurrence.walk import MAX_OCCURRENCES
+from eventmanager.recurrence.wallclock import as_utc, days_later
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """One occurrence, in UTC; `recurrence_id` names it even if an override moves it later."""
+
+    recurrence_id: datetime
+    start: datetime
+    end: datetime
+
+
+def expand(series: Series, *, start: datetime, end: datetime) -> list[Occurrence]:
+    """Return the occurrences whose own start s satisfies `start` <= s < `end`, ascending, in UTC.
+
+    A timed occurrence lasts as long as the first in elapsed time (RFC 5545, 3.8.5.3), an all-day
+    one as many days on the wall clock. An RDATE may lie before the start of the series. Raises
+    InvalidRecurrence if there are more than MAX_OCCURRENCES, ValueError if a bound is naive.
+    """
+    start, end = _clamped(start), _clamped(end)
+    found = {day for day in series.rdates if start <= day < end} - series.exdates
+    for instant in rule_starts(series, start=start, end=end):
+        found.add(instant)
+        if len(found) > MAX_OCCURRENCES:
+            raise InvalidRecurrence(
+                f"The series has more than {MAX_OCCURRENCES:,} occurrences in the span; "
+                "limit it with COUNT or UNTIL, or make it repeat less often."
+            )
+    if not series.all_day:
+        duration = series.duration
+        return [Occurrence(moment, moment, moment + duration) for moment in sorted(found)]
+    days, zone = series.days, series.time_zone
+    return [Occurrence(moment, moment, days_later(moment, days, zone)) for moment in sorted(found)]
+
+
+def is_finished(series: Series, *, at: datetime) -> bool:
+    """Return whether no occurrence starts at or after the instant `at`."""
+    at = _clamped(at)
+    if any(day >= at and day not in series.exdates for day in series.rdates):
+        return False
+    return next(rule_starts(series, start=at, end=LATEST), None) is None
+
+
+def _clamped(instant: datetime) -> datetime:
+    return min(max(as_utc(instant), EARLIEST), LATEST)

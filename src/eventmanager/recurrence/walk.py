@@ -1,0 +1,271 @@
+"""Walks the instances of a rule on the wall clock, period by period, always between two bounds.
+
+Work is bounded by the calendar, not by the rule: at most 301 years, each looked at once, whatever
+INTERVAL, COUNT or the BY lists say.
+
+Wall clocks here are aware datetimes of one zone object: Python adds to and compares such datetimes
+by what the clock shows, never by instant, which is just what RFC 5545 asks.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from math import prod
+from typing import Final, NamedTuple
+
+from eventmanager.recurrence.days import (
+    ALL_MONTHS,
+    days_of_year,
+    kind_of_year,
+    month_bounds,
+    new_year,
+)
+from eventmanager.recurrence.rule import ByDay, Frequency, InvalidRecurrence, Rule
+
+MAX_OCCURRENCES: Final = 5_000
+# The offsets of a block never reach beyond a year, so their timedeltas can be made once.
+_DAYS: Final = tuple(timedelta(days=day) for day in range(366))
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A rule made whole: what it left out is filled from DTSTART, as RFC 5545 3.3.10 asks.
+
+    `start` is DTSTART as a wall clock; `times` are the seconds after midnight of each chosen day,
+    ascending; `rule` has its day parts filled and keeps BYSETPOS only where a period has many days.
+    """
+
+    rule: Rule
+    start: datetime
+    times: Sequence[int] = field(repr=False)
+
+
+class Block(NamedTuple):
+    """Instances of one or more periods: `picks` index the days, each with all times, in order.
+
+    Pick p is the day `days[p // n]` after the ordinal `base` at time number `p % n` of n.
+    """
+
+    base: int
+    days: Sequence[int]
+    picks: Sequence[int]
+
+
+def make_walk(rule: Rule, start: datetime) -> Walk:
+    """Fill `rule` from the wall clock `start`; refuse more than MAX_OCCURRENCES a day."""
+    hours = rule.by_hour or (start.hour,)
+    minutes = rule.by_minute or (start.minute,)
+    seconds = rule.by_second or (start.second,)
+    rule = _with_days(rule, start)
+    if not rule.by_set_pos and prod(map(len, (hours, minutes, seconds))) > MAX_OCCURRENCES:
+        raise InvalidRecurrence(
+            f"The rule has more than {MAX_OCCURRENCES:,} occurrences in a single day; "
+            "give fewer BYHOUR, BYMINUTE or BYSECOND values."
+        )
+    times = [
+        hour * 3600 + minute * 60 + second
+        for hour in hours
+        for minute in minutes
+        for second in seconds
+    ]
+    if rule.by_set_pos and rule.frequency is Frequency.DAILY:
+        # The set of a DAILY period is one day, so BYSETPOS chooses the same times every day.
+        times = [times[pick] for pick in _positions(rule.by_set_pos, len(times))]
+        rule = replace(rule, by_set_pos=())
+    return Walk(rule, start, tuple(times))
+
+
+def instances(walk: Walk, since: datetime, until: datetime) -> Iterator[datetime]:
+    """Yield the wall clocks of the rule from `since` to `until`, both inclusive, ascending.
+
+    Nothing before DTSTART is yielded; the microseconds of DTSTART are kept.
+    """
+    since = max(since, walk.start)
+    times, count = walk.times, len(walk.times)
+    for block in _blocks(walk, since.toordinal(), until.toordinal()):
+        midnight = _midnight(walk, block.base)
+        days, picks = block.days, block.picks
+        for place in range(_place(walk, block, since), len(picks)):
+            day, time = divmod(picks[place], count)
+            instance = midnight + _DAYS[days[day]] + timedelta(0, times[time])
+            if instance > until:
+                return
+            yield instance
+
+
+def nth(walk: Walk, number: int, until: datetime) -> datetime | None:
+    """Return the `number`-th instance from DTSTART (1 is the first), or None if after `until`."""
+    for block in _blocks(walk, walk.start.toordinal(), until.toordinal()):
+        place = _place(walk, block, walk.start) + number - 1
+        if place < len(block.picks):
+            day, time = divmod(block.picks[place], len(walk.times))
+            midnight = _midnight(walk, block.base)
+            instance = midnight + timedelta(block.days[day], walk.times[time])
+            return instance if instance <= until else None
+        number = place - len(block.picks) + 1
+    return None
+
+
+def _with_days(rule: Rule, start: datetime) -> Rule:
+    """Fill the day parts a rule leaves out (RFC 5545, 3.3.10: "derived from DTSTART")."""
+    if rule.frequency is Frequency.DAILY or rule.by_day or rule.by_month_day or rule.by_year_day:
+        return rule
+    if rule.frequency is Frequency.WEEKLY or rule.by_week_no:
+        return replace(rule, by_day=(ByDay(0, start.weekday()),))
+    if rule.frequency is Frequency.MONTHLY or rule.by_month:
+        return replace(rule, by_month_day=(start.day,))
+    return replace(rule, by_month=(start.month,), by_month_day=(start.day,))
+
+
+def _positions(by_set_pos: Sequence[int], size: int) -> list[int]:
+    """Return the zero-based places that BYSETPOS names in a set of `size`, ascending."""
+    places = {number - 1 if number > 0 else size + number for number in by_set_pos}
+    return sorted(place for place in places if 0 <= place < size)
+
+
+def _midnight(walk: Walk, ordinal: int) -> datetime:
+    """Return midnight of the day `ordinal`, and on it the microseconds every instance shares."""
+    ahead = timedelta(days=ordinal - walk.start.toordinal())
+    return walk.start.replace(hour=0, minute=0, second=0, fold=0) + ahead
+
+
+def _place(walk: Walk, block: Block, since: datetime) -> int:
+    """Return how many picks of `block` come before `since`."""
+    day = since.toordinal() - block.base
+    if block.days[0] > day:
+        return 0
+    index = bisect_left(block.days, day)
+    before = index * len(walk.times)
+    if index < len(block.days) and block.days[index] == day:
+        second = since.hour * 3600 + since.minute * 60 + since.second
+        before += bisect_left(walk.times, second)
+    return bisect_left(block.picks, before)
+
+
+def _blocks(walk: Walk, first: int, last: int) -> Iterator[Block]:
+    """Yield blocks of all periods that touch the ordinals `first` to `last`; none is empty.
+
+    With BYSETPOS a block is one period, and the set is that of the whole period even where it
+    begins before DTSTART: what is too early is dropped by the caller, not chosen around.
+    """
+    rule = walk.rule
+    if not walk.times:
+        return
+    if not rule.by_set_pos:
+        for base, days in _years(walk, first, last):
+            yield Block(base, days, range(len(days) * len(walk.times)))
+        return
+    picked: dict[int, list[int]] = {}
+    for base, days in _periods(walk, first, last):
+        size = len(days) * len(walk.times)
+        if size not in picked:
+            picked[size] = _positions(rule.by_set_pos, size)
+        if picked[size]:
+            yield Block(base, days, picked[size])
+
+
+def _periods(walk: Walk, first: int, last: int) -> Iterator[tuple[int, Sequence[int]]]:
+    """Yield the chosen days of each period as `_years` does; none is empty."""
+    if walk.rule.frequency is Frequency.WEEKLY:
+        yield from _weeks(walk, first, last)
+        return
+    for base, days in _years(walk, first, last):
+        if walk.rule.frequency is Frequency.YEARLY:
+            yield base, days
+            continue
+        for begin, after in pairwise(month_bounds(_year(base))):
+            month = days[bisect_left(days, begin) : bisect_left(days, after)]
+            if month:
+                yield base, month
+
+
+def _weeks(walk: Walk, first: int, last: int) -> Iterator[tuple[int, Sequence[int]]]:
+    """Yield the chosen days of each week, joining the halves that 1 January cuts a week into."""
+    known: dict[object, list[tuple[int, list[int]]]] = {}
+    held_base, held = 0, list[int]()
+    # A week may begin in the year before, and end in the year after, the days asked for.
+    for base, days in _years(walk, first - 6, last + 6):
+        key = (base % 7, tuple(days))
+        if key not in known:
+            known[key] = _cut_into_weeks(days, (base - _week_origin(walk)) % 7)
+        for ahead, week in known[key]:
+            if base + ahead == held_base:
+                held = held + week
+                continue
+            if held:
+                yield held_base, held
+            held_base, held = base + ahead, week
+    if held:
+        yield held_base, held
+
+
+def _cut_into_weeks(days: Sequence[int], passed: int) -> list[tuple[int, list[int]]]:
+    """Group `days` of a year whose first day has `passed` days of its week before it.
+
+    Each week has its first day relative to 1 January, and its chosen days relative to that.
+    """
+    weeks: list[tuple[int, list[int]]] = []
+    for day in days:
+        begin = day - (day + passed) % 7
+        if not weeks or weeks[-1][0] != begin:
+            weeks.append((begin, []))
+        weeks[-1][1].append(day - begin)
+    return weeks
+
+
+def _week_origin(walk: Walk) -> int:
+    """Return the ordinal of the first day of DTSTART's week, by WKST."""
+    start = walk.start.toordinal()
+    return start - (start - 1 - walk.rule.week_start) % 7
+
+
+def _years(walk: Walk, first: int, last: int) -> Iterator[tuple[int, Sequence[int]]]:
+    """Yield the ordinal of 1 January and the offsets of the chosen days, of years that have any.
+
+    INTERVAL is applied here: a year without a period of the rule is stepped over.
+    """
+    rule = walk.rule
+    known: dict[object, tuple[int, ...]] = {}
+    year, step = _year(first), 1
+    if rule.frequency is Frequency.YEARLY:
+        step = rule.interval
+        year += (walk.start.year - year) % step
+    for current in range(year, _year(last) + 1, step):
+        months = _months(walk, current)
+        key = (kind_of_year(current), months)
+        if key not in known:
+            known[key] = days_of_year(rule, current, months)
+        base = new_year(current)
+        days = _thinned(walk, base, known[key])
+        if days:
+            yield base, days
+
+
+def _year(ordinal: int) -> int:
+    return datetime.fromordinal(ordinal).year
+
+
+def _months(walk: Walk, year: int) -> tuple[int, ...]:
+    """Return the months of `year` that BYMONTH, and INTERVAL of a MONTHLY rule, leave."""
+    months = walk.rule.by_month or ALL_MONTHS
+    interval = walk.rule.interval
+    if interval == 1 or walk.rule.frequency is not Frequency.MONTHLY:
+        return months
+    ahead = (year - walk.start.year) * 12 - walk.start.month
+    return tuple(month for month in months if (ahead + month) % interval == 0)
+
+
+def _thinned(walk: Walk, base: int, days: tuple[int, ...]) -> Sequence[int]:
+    """Keep the days that INTERVAL leaves of a DAILY or WEEKLY rule."""
+    interval = walk.rule.interval
+    if interval > 1 and walk.rule.frequency is Frequency.DAILY:
+        ahead = base - walk.start.toordinal()
+        return [day for day in days if (ahead + day) % interval == 0]
+    if interval > 1 and walk.rule.frequency is Frequency.WEEKLY:
+        ahead = base - _week_origin(walk)
+        return [day for day in days if (ahead + day) // 7 % interval == 0]
+    return days
