@@ -1,0 +1,39 @@
+"""The contents page of the HTTP surface: every router, tag and shared schema."""
+
+from importlib.metadata import version
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from eventmanager.accounts import router as accounts
+from eventmanager.core import health
+from eventmanager.events import router as events
+
+VERSION: Final = version("eventmanager")
+SUMMARY: Final = "Events that people share: never double-booked, every change versioned."
+DESCRIPTION: Final = """\
+Sign in with **Authorize** (any registered user), or `POST /api/auth/login` and send the
+`access_token` as `Authorization: Bearer <token>`.
+
+* Instants are RFC 3339; answers are in UTC with `Z`. A time without an offset is wall clock in the
+  event's `time_zone`. All-day values are dates, the end being the day after the last.
+* Every list is a bare array; the next page is in the `Link` header.
+* Errors are RFC 9457 problems with a stable `code`; validation errors (422) keep FastAPI's `detail`
+  list. Every answer carries `X-Request-ID`.
+"""
+TAGS: Final[list[dict[str, Any]]] = [
+    {"name": "auth", "description": "Register, sign in, rotate and end sessions."},
+    {"name": "users", "description": "The caller, and the Admin's view of all users."},
+    {"name": "events", "description": "Create, find, change and delete events and series."},
+    {"name": "occurrences", "description": "When events take place."},
+    {"name": "health", "description": "Whether the service works."},
+]
+
+
+def mount(app: FastAPI) -> None:
+    """Add every route to the application."""
+    app.include_router(accounts.auth)
+    app.include_router(accounts.users)
+    app.include_router(events.events)
+    app.include_router(events.occurrences)
+    app.include_router(health.router)

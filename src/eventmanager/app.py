@@ -1,0 +1,57 @@
+"""Composes the program: settings in, an ASGI application out."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from eventmanager import api
+from eventmanager.accounts.passwords import Passwords
+from eventmanager.accounts.sessions import SessionCache
+from eventmanager.core import logging, problems
+from eventmanager.core.clock import Clock, SystemClock
+from eventmanager.core.config import Settings
+from eventmanager.core.database import Database
+from eventmanager.core.middleware import MEBIBYTE, BodyLimit, RequestContext
+from eventmanager.core.pages import mount_pages
+
+
+def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
+    """Return the application for `settings`; it connects to the database when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        pool_size = settings.database_pool_size
+        async with Database.connect(settings.database_url, pool_size=pool_size) as database:
+            app.state.database = database
+            with Passwords() as app.state.passwords:
+                yield
+
+    app = FastAPI(
+        title="Event Manager",
+        version=api.VERSION,
+        summary=api.SUMMARY,
+        description=api.DESCRIPTION,
+        openapi_tags=api.TAGS,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    app.state.clock = clock or SystemClock()
+    app.state.sessions = SessionCache()
+    problems.install(app)
+    api.mount(app)
+    mount_pages(app)
+    app.add_middleware(
+        BodyLimit, limit_bytes=MEBIBYTE, exceptions={"/api/events/batch": 8 * MEBIBYTE}
+    )
+    app.add_middleware(RequestContext)
+    return app
+
+
+def from_environment() -> FastAPI:
+    """Return the application as a worker process runs it, with its logs open."""
+    settings = Settings()
+    logging.configure(settings.log_dir, level=settings.log_level, stdout=settings.log_stdout)
+    return create_app(settings)

@@ -1,0 +1,224 @@
+"""The program: `eventmanager serve`, `migrate`, `user create`."""
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Final, NoReturn, TypeVar
+
+import asyncpg
+import orjson
+import typer
+import uvicorn
+from pydantic import SecretStr, ValidationError
+from rich.console import Console
+from rich.table import Table
+from uvicorn.supervisors import Multiprocess
+
+from eventmanager.accounts import service as accounts
+from eventmanager.accounts.passwords import Passwords
+from eventmanager.core.clock import SystemClock
+from eventmanager.core.config import Settings
+from eventmanager.core.database import Database
+from eventmanager.core.embedded import EmbeddedUnavailable, embedded_postgres
+from eventmanager.core.errors import EventManagerError
+from eventmanager.migrations import migrate as migrate_database
+
+GRACE_SECONDS: Final = 20
+T = TypeVar("T")
+
+app = typer.Typer(
+    help="A self-hosted event backend: never double-booked, every change versioned.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+user = typer.Typer(help="Manage users from the command line.", no_args_is_help=True)
+app.add_typer(user, name="user")
+_out = Console()
+_err = Console(stderr=True)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="How many processes serve.")] = 1,
+) -> None:
+    """Serve the API; with no DATABASE_URL, on an embedded PostgreSQL kept in DATA_DIR."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    with _database(_settings()) as settings, _listening(host, port) as listening:
+        _run(migrate_database(settings.database_url), database_url=settings.database_url)
+        _hand_down(settings)
+        _banner(settings, listening, workers=workers)
+        config = uvicorn.Config(
+            "eventmanager.app:from_environment",
+            factory=True,
+            workers=workers,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        server = uvicorn.Server(config)
+        try:
+            if workers == 1:
+                server.run(sockets=[listening])
+            else:
+                Multiprocess(config, target=server.run, sockets=[listening]).run()
+        except KeyboardInterrupt:
+            pass
+    _out.print("Stopped.")
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the schema of this release."""
+    with _database(_settings()) as settings:
+        _run(migrate_database(settings.database_url), database_url=settings.database_url)
+    _out.print("The database is up to date.")
+
+
+@user.command("create")
+def user_create(
+    username: str,
+    email: str,
+    admin: Annotated[bool, typer.Option("--admin", help="Give the global role Admin.")] = False,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+) -> None:
+    """Create a user; the password is asked for."""
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\n")
+    else:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    with _database(_settings()) as settings:
+        url = settings.database_url
+
+        async def create() -> None:
+            await migrate_database(url)
+            async with Database.connect(url, pool_size=1) as database:
+                with Passwords() as passwords:
+                    await accounts.create_user(
+                        database,
+                        passwords=passwords,
+                        username=username,
+                        email=email,
+                        password=password,
+                        admin=admin,
+                        now=SystemClock().now(),
+                    )
+
+        _run(create(), database_url=url)
+    _out.print(f"Created {'Admin' if admin else 'user'} {username}.")
+
+
+def _settings() -> Settings:
+    """Read the settings; a wrong one ends the program with a line that says which and why."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        for item in error.errors(include_url=False, include_input=False):
+            name = "_".join(str(part) for part in item["loc"]).upper()
+            message = item["msg"].removeprefix("Value error, ")
+            _err.print(f"[red]Setting:[/] {f'{name}: ' if name else ''}{message}", soft_wrap=True)
+        raise typer.Exit(2) from None
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[Settings]:
+    """Start the embedded PostgreSQL unless DATABASE_URL is set; yield settings that name it."""
+    if settings.database_url:
+        yield settings
+        return
+    try:
+        with embedded_postgres(settings.data_dir / "postgres") as url:
+            yield settings.model_copy(update={"database_url": url} | _secrets(settings))
+    except EmbeddedUnavailable as error:
+        _fail(str(error))
+
+
+def _secrets(settings: Settings) -> dict[str, SecretStr]:
+    """Return the token secrets that are not set, made at random once and kept in DATA_DIR."""
+    names = ("access_token_secret", "refresh_token_secret")
+    path = settings.data_dir / "secrets.json"
+    kept: dict[str, str] = orjson.loads(path.read_bytes()) if path.exists() else {}
+    for name in names:
+        kept.setdefault(name, secrets.token_urlsafe(48))
+    if not path.exists():
+        fresh = path.with_suffix(".new")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(orjson.dumps(kept))
+        fresh.rename(path)
+    return {
+        name: SecretStr(getattr(settings, name).get_secret_value() or kept[name]) for name in names
+    }
+
+
+def _hand_down(settings: Settings) -> None:
+    """Let the worker processes, which read the environment, find what was made up here."""
+    os.environ["DATABASE_URL"] = settings.database_url
+    os.environ["ACCESS_TOKEN_SECRET"] = settings.access_token_secret.get_secret_value()
+    os.environ["REFRESH_TOKEN_SECRET"] = settings.refresh_token_secret.get_secret_value()
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Bind the address; one that is taken or not ours ends the program with a line."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        _fail(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port or --host.")
+    listening.set_inheritable(True)
+    with listening:
+        yield listening
+
+
+def _banner(settings: Settings, listening: socket.socket, *, workers: int) -> None:
+    host, port = listening.getsockname()[:2]
+    base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    embedded = settings.database_url.startswith("postgresql://postgres@/eventmanager?host=")
+    rows = {
+        "API": base,
+        "Docs": f"{base}/docs",
+        "Data": str((settings.data_dir / "postgres").resolve())
+        if embedded
+        else "the database of DATABASE_URL",
+        "Logs": "standard output" if settings.log_stdout else str(settings.log_dir.resolve()),
+    }
+    if workers > 1:
+        rows["Workers"] = str(workers)
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}[/]", value)
+    _out.print("[bold green]Event Manager[/] is serving; Ctrl-C stops it.")
+    _out.print(table)
+
+
+def _run(work: Coroutine[Any, Any, T], *, database_url: str) -> T:
+    """Run work on the database; what goes wrong ends the program with one line."""
+    try:
+        return asyncio.run(work)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as e:
+        place = database_url.rpartition("@")[2]
+        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+        _fail(f"The database at {place} cannot be used: {reason}. Check DATABASE_URL.")
+    except EventManagerError as error:
+        _fail(error.detail)
+
+
+def _fail(message: str) -> NoReturn:
+    _err.print(f"[red]{message}[/]", soft_wrap=True, highlight=False)
+    raise typer.Exit(1)
+
+
+def _interrupt(*_: object) -> None:
+    """Let SIGTERM end the program as Ctrl-C does, so that everything is stopped in order."""
+    raise KeyboardInterrupt

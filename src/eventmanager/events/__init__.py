@@ -1,0 +1,1 @@
+"""Events: create, batch, list, get, update, delete, and the agenda of occurrences."""

@@ -1,0 +1,239 @@
+"""The statements on events. Access is a predicate in each of them.
+
+A write is one statement that changes the event and appends its version and its messages; what it
+answers is the version's own `data`.
+"""
+
+from itertools import product
+from typing import Final
+
+from eventmanager.core.database import Query, query
+from eventmanager.scheduling.queries import touching
+from eventmanager.sharing.queries import MAY_EDIT, PERMISSIONS_OF_E
+
+
+def _instant(column: str) -> str:
+    """Return SQL for a timestamptz as RFC 3339 in UTC with `Z`, whatever the session's zone."""
+    return f"(to_json({column} AT TIME ZONE 'UTC') #>> '{{}}') || 'Z'"
+
+
+# The event `e` as clients see it, without its permissions. Every version's `data` is made here.
+_DATA: Final = f"""(SELECT row_to_json(d) FROM (SELECT
+    e.id, e.owner_id, e.title, e.description, e.location,
+    CASE WHEN e.all_day THEN e.start_date::text ELSE {_instant("e.start_time")} END AS start_time,
+    CASE WHEN e.all_day THEN e.end_date::text ELSE {_instant("e.end_time")} END AS end_time,
+    e.time_zone, e.all_day, e.recurrence_pattern IS NOT NULL AS is_recurring, e.recurrence_pattern,
+    e.status, e.transparency, e.version,
+    {_instant("e.created_at")} AS created_at, {_instant("e.updated_at")} AS updated_at
+) d)"""
+
+# The second half of every change of an existing event, which the CTE `e` has made: its version, and
+# a message to each other reader.
+_RECORDED: Final = f"""
+    written AS (
+        INSERT INTO versions
+            (event_id, version, id, owner_id, operation, data, timestamp, changed_by)
+        SELECT e.id, e.version, :version_id, e.owner_id, :operation, {_DATA}, :now, :caller_id
+        FROM e
+        RETURNING data
+    ), told AS (
+        INSERT INTO messages
+            (id, recipient_id, owner_id, event_id, initiator_id, type, data, occurred_at)
+        SELECT CAST(:message_id AS uuid), g.user_id, e.owner_id, e.id, :caller_id, :message_type,
+               jsonb_build_object('version', e.version, 'title', e.title), :now
+        FROM e JOIN grants g ON g.event_id = e.id
+        WHERE g.user_id <> :caller_id
+    )
+    SELECT written.data, e.version, {PERMISSIONS_OF_E} AS permissions FROM written, e
+"""  # noqa: S608  # built from constants, as all SQL of this module
+
+# Creates the given events, with their Owner's grant, occurrences, series and first version, and
+# answers their data in the given order.
+CREATE: Final = query(f"""
+    WITH given AS (
+        SELECT * FROM json_to_recordset(CAST(:events AS json)) AS g (
+            id uuid, title text, description text, location text,
+            start_time timestamptz, end_time timestamptz, time_zone text, all_day boolean,
+            start_date date, end_date date, recurrence_pattern text, status text, transparency text,
+            busy boolean, continues boolean, version_id uuid)
+    ), e AS (
+        INSERT INTO events
+            (id, owner_id, title, description, location, start_time, end_time, time_zone, all_day,
+             start_date, end_date, recurrence_pattern, status, transparency, version, created_at,
+             updated_at)
+        SELECT id, :owner_id, title, description, location, start_time, end_time, time_zone,
+               all_day, start_date, end_date, recurrence_pattern, status, transparency, 1,
+               :now, :now
+        FROM given
+        RETURNING *
+    ), granted AS (
+        INSERT INTO grants
+            (event_id, user_id, owner_id, role, start_time, granted_by, created_at)
+        SELECT id, owner_id, owner_id, 'Owner', start_time, owner_id, created_at FROM e
+    ), stored AS (
+        INSERT INTO occurrences
+            (event_id, recurrence_id, owner_id, start_time, end_time, reach, busy)
+        SELECT o.event_id, o.recurrence_id, :owner_id, o.start_time, o.end_time, o.reach, o.busy
+        FROM unnest(
+            CAST(:event_ids AS uuid[]), CAST(:recurrence_ids AS timestamptz[]),
+            CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]),
+            CAST(:reaches AS smallint[]), CAST(:busy AS boolean[])
+        ) AS o (event_id, recurrence_id, start_time, end_time, reach, busy)
+    ), continued AS (
+        INSERT INTO series
+            (event_id, owner_id, start_time, end_time, time_zone, all_day, recurrence_pattern, busy)
+        SELECT id, :owner_id, start_time, end_time, time_zone, all_day, recurrence_pattern, busy
+        FROM given WHERE continues
+    )
+    INSERT INTO versions (event_id, version, id, owner_id, operation, data, timestamp, changed_by)
+    SELECT e.id, 1, given.version_id, e.owner_id, 'create', {_DATA}, e.created_at, e.owner_id
+    FROM e JOIN given ON given.id = e.id
+    RETURNING event_id, data
+""")
+
+GET: Final = query(f"""
+    SELECT v.data, e.version, {PERMISSIONS_OF_E} AS permissions
+    FROM events e
+    JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
+    JOIN versions v ON v.event_id = e.id AND v.version = e.version
+    WHERE e.id = :event_id AND e.deleted_at IS NULL
+""")
+
+# Why a statement found nothing to do: no row means there is no such event.
+STANDING: Final = query("""
+    SELECT e.version, g.role
+    FROM events e LEFT JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
+    WHERE e.id = :event_id AND e.deleted_at IS NULL
+""")
+
+# Changes what does not concern the time, in one statement. `versions` are those that If-Match
+# admits, null for all.
+EDIT: Final = query(f"""
+    WITH e AS (
+        UPDATE events AS e SET
+            title = CASE WHEN CAST(:set_title AS boolean) THEN :title ELSE e.title END,
+            description = CASE WHEN CAST(:set_description AS boolean)
+                          THEN :description ELSE e.description END,
+            location = CASE WHEN CAST(:set_location AS boolean) THEN :location ELSE e.location END,
+            version = e.version + 1,
+            updated_at = :now
+        FROM grants g
+        WHERE e.id = :event_id AND e.deleted_at IS NULL
+          AND g.event_id = e.id AND g.user_id = :caller_id AND g.role IN {MAY_EDIT}
+          AND (CAST(:versions AS integer[]) IS NULL OR e.version = ANY(CAST(:versions AS integer[])))
+        RETURNING e.*
+    ), {_RECORDED}
+""")
+
+# Locks an event that the caller may change or, with only_owner, delete.
+LOCK: Final = query(f"""
+    SELECT e.* FROM events e JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
+    WHERE e.id = :event_id AND e.deleted_at IS NULL
+      AND g.role IN {MAY_EDIT} AND (g.role = 'Owner' OR NOT CAST(:only_owner AS boolean))
+      AND (CAST(:versions AS integer[]) IS NULL OR e.version = ANY(CAST(:versions AS integer[])))
+    FOR NO KEY UPDATE OF e
+""")
+
+# Changes any field of an event that is locked and whose time has been freed.
+RESCHEDULE: Final = query(f"""
+    WITH e AS (
+        UPDATE events AS e SET
+            title = :title, description = :description, location = :location,
+            start_time = :start_time, end_time = :end_time, time_zone = :time_zone,
+            all_day = :all_day, start_date = :start_date, end_date = :end_date,
+            recurrence_pattern = :recurrence_pattern, status = :status,
+            transparency = :transparency, version = e.version + 1, updated_at = :now
+        WHERE e.id = :event_id
+        RETURNING e.*
+    ), stored AS (
+        INSERT INTO occurrences
+            (event_id, recurrence_id, owner_id, start_time, end_time, reach, busy)
+        SELECT e.id, o.recurrence_id, e.owner_id, o.start_time, o.end_time, o.reach, o.busy
+        FROM e, unnest(
+            CAST(:recurrence_ids AS timestamptz[]), CAST(:starts AS timestamptz[]),
+            CAST(:ends AS timestamptz[]), CAST(:reaches AS smallint[]), CAST(:busy AS boolean[])
+        ) AS o (recurrence_id, start_time, end_time, reach, busy)
+    ), continued AS (
+        INSERT INTO series
+            (event_id, owner_id, start_time, end_time, time_zone, all_day, recurrence_pattern, busy)
+        SELECT e.id, e.owner_id, e.start_time, e.end_time, e.time_zone, e.all_day,
+               e.recurrence_pattern, CAST(:is_busy AS boolean)
+        FROM e WHERE CAST(:continues AS boolean)
+    ), {_RECORDED}
+""")
+
+# Moves a locked event to the bin.
+DELETE: Final = query(f"""
+    WITH e AS (
+        UPDATE events AS e SET deleted_at = :now, updated_at = :now, version = e.version + 1
+        WHERE e.id = :event_id
+        RETURNING e.*
+    ), {_RECORDED}
+""")
+
+# Those of the given events that the caller may read, with their titles.
+TITLES: Final = query("""
+    SELECT e.id, e.title FROM events e
+    JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
+    WHERE e.id = ANY(CAST(:event_ids AS uuid[]))
+""")
+
+# The owners whose timelines can hold what the reader may read.
+_OWNERS: Final = """(
+    SELECT CAST(:caller_id AS uuid) AS id
+    UNION SELECT owner_id FROM grants WHERE user_id = :caller_id AND owner_id <> user_id
+) owner"""
+
+_TOUCHING: Final = touching(
+    owner="owner.id", start="CAST(:start AS timestamptz)", end="CAST(:end AS timestamptz)"
+)
+
+
+def _listing(*, window: bool, search: bool, role: bool, after: bool) -> Query:
+    """Return the list of events with just the filters that are asked for."""
+    conditions = ["g.user_id = :caller_id", "e.deleted_at IS NULL"]
+    if window:
+        conditions.append(
+            f"g.event_id IN (SELECT o.event_id FROM {_OWNERS} CROSS JOIN LATERAL ({_TOUCHING}) o)"
+        )
+    if search:
+        conditions.append("e.search @@ websearch_to_tsquery('simple', :q)")
+    if role:
+        conditions.append("g.role = :role")
+    if after:
+        conditions.append(
+            "(g.start_time, g.event_id)"
+            " > (CAST(:after_time AS timestamptz), CAST(:after_id AS uuid))"
+        )
+    return query(f"""
+        SELECT v.data, {PERMISSIONS_OF_E} AS permissions, g.start_time, g.event_id
+        FROM grants g
+        JOIN events e ON e.id = g.event_id
+        JOIN versions v ON v.event_id = e.id AND v.version = e.version
+        WHERE {" AND ".join(conditions)}
+        ORDER BY g.start_time, g.event_id
+        LIMIT :limit OFFSET :skip
+    """)
+
+
+# By (window, search, role, after): PostgreSQL plans each combination of filters for itself.
+LIST: Final = {
+    flags: _listing(window=flags[0], search=flags[1], role=flags[2], after=flags[3])
+    for flags in product((False, True), repeat=4)
+}
+
+# The occurrences in a window that the caller may read, after a key.
+AGENDA: Final = query(f"""
+    SELECT o.event_id, o.recurrence_id, o.start_time, o.end_time, e.all_day, e.title,
+           e.description, e.location, e.time_zone, e.status, e.transparency,
+           e.recurrence_pattern IS NOT NULL AS is_recurring
+    FROM {_OWNERS} CROSS JOIN LATERAL ({_TOUCHING}) o
+    JOIN grants g ON g.event_id = o.event_id AND g.user_id = :caller_id
+    JOIN events e ON e.id = o.event_id AND e.deleted_at IS NULL
+    WHERE CAST(:after_time AS timestamptz) IS NULL
+       OR (o.start_time, o.event_id, o.recurrence_id) >
+          (CAST(:after_time AS timestamptz), CAST(:after_id AS uuid),
+           CAST(:after_recurrence AS timestamptz))
+    ORDER BY o.start_time, o.event_id, o.recurrence_id
+    LIMIT :limit
+""")

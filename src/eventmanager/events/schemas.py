@@ -1,0 +1,241 @@
+"""Events and occurrences as clients write and read them."""
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from eventmanager.core.time import Moment, ZoneName
+from eventmanager.events.models import Status, Transparency
+from eventmanager.sharing.models import Role
+
+TITLE_MAX = 255
+LOCATION_MAX = 500
+DESCRIPTION_MAX = 20_000
+BATCH_MAX = 1_000
+
+
+def _storable(value: str) -> str:
+    """Refuse what PostgreSQL's text can't hold."""
+    if "\x00" in value:
+        raise PydanticCustomError("invalid_text", "must not contain NUL characters")
+    return value
+
+
+_Text = AfterValidator(_storable)
+Title = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_MAX), _Text
+]
+Description = Annotated[str, StringConstraints(max_length=DESCRIPTION_MAX), _Text]
+Location = Annotated[str, StringConstraints(max_length=LOCATION_MAX), _Text]
+Pattern = Annotated[str, _Text]
+
+_STANDUP: dict[str, Any] = {
+    "title": "Daily standup",
+    "start_time": "2026-12-01T09:00:00",
+    "end_time": "2026-12-01T09:15:00",
+    "time_zone": "Europe/Berlin",
+    "recurrence_pattern": "RRULE:FREQ=DAILY",
+}
+_MEETING: dict[str, Any] = {
+    "title": "Team meeting",
+    "description": "Weekly sync-up",
+    "start_time": "2026-12-01T14:00:00Z",
+    "end_time": "2026-12-01T15:00:00Z",
+    "location": "Zoom",
+}
+
+
+class EventCreate(BaseModel):
+    """A new event.
+
+    A time without an offset is wall clock in `time_zone`; dates instead of times make it all-day.
+    """
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_MEETING, _STANDUP]})
+
+    title: Title
+    description: Description | None = None
+    location: Location | None = None
+    start_time: Moment = Field(description="When the first occurrence begins.")
+    end_time: Moment = Field(description="When it ends; for all-day events the day after the last.")
+    time_zone: ZoneName = Field("UTC", description="Where the wall clock of a series is.")
+    all_day: bool | None = Field(None, description="Whole days; by default true if dates are sent.")
+    is_recurring: bool | None = Field(
+        None, description="May be left out: an event with a recurrence_pattern recurs."
+    )
+    recurrence_pattern: Pattern | None = Field(
+        None,
+        description="RFC 5545: an RRULE, with or without `RRULE:`, and RDATE or EXDATE lines.",
+        examples=["RRULE:FREQ=WEEKLY;BYDAY=MO"],
+    )
+    status: Status = Status.CONFIRMED
+    transparency: Transparency = Field(
+        Transparency.OPAQUE, description="`transparent` events take up no time."
+    )
+
+    @model_validator(mode="after")
+    def _recurs_or_not(self) -> Self:
+        _agree(self.is_recurring, has_pattern=self.recurrence_pattern is not None)
+        return self
+
+
+class EventBatch(BaseModel):
+    """Up to 1,000 events that are created together or not at all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    events: list[EventCreate] = Field(min_length=1, max_length=BATCH_MAX)
+
+
+class EventUpdate(BaseModel):
+    """The fields to change; those left out stay as they are, and null clears what may be empty."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"title": "Updated title"}]}
+    )
+
+    title: Title | None = None
+    description: Description | None = None
+    location: Location | None = None
+    start_time: Moment | None = None
+    end_time: Moment | None = None
+    time_zone: ZoneName | None = None
+    all_day: bool | None = None
+    is_recurring: bool | None = None
+    recurrence_pattern: Pattern | None = None
+    status: Status | None = None
+    transparency: Transparency | None = None
+
+    @field_validator(
+        "title", "start_time", "end_time", "time_zone", "status", "transparency", mode="before"
+    )
+    @classmethod
+    def _not_null(cls, value: object) -> object:
+        if value is None:
+            raise PydanticCustomError("not_nullable", "may be left out, but not null")
+        return value
+
+    def changes(self) -> dict[str, Any]:
+        """Return the fields that were sent."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+def _agree(is_recurring: bool | None, *, has_pattern: bool) -> None:
+    """Refuse a flag that contradicts the pattern; which of the two was meant can't be guessed."""
+    if is_recurring is None or is_recurring == has_pattern:
+        return
+    wrong = "needs a recurrence_pattern" if is_recurring else "contradicts the recurrence_pattern"
+    raise PydanticCustomError(
+        "recurrence_mismatch",
+        "is_recurring is {value} and {wrong}",
+        {"value": str(is_recurring).lower(), "wrong": wrong},
+    )
+
+
+class Permission(BaseModel):
+    """One user's role on the event."""
+
+    user_id: UUID
+    role: Role
+
+
+class EventData(BaseModel):
+    """An event without its permissions, as its versions hold it."""
+
+    id: UUID
+    owner_id: UUID
+    title: str
+    description: str | None
+    location: str | None
+    start_time: datetime | date = Field(description="An instant in UTC; a date if all-day.")
+    end_time: datetime | date
+    time_zone: str
+    all_day: bool
+    is_recurring: bool
+    recurrence_pattern: str | None
+    status: Status
+    transparency: Transparency
+    version: int = Field(description="1 at creation, one more at each change; also the ETag.")
+    created_at: datetime
+    updated_at: datetime
+
+
+class EventRead(EventData):
+    """An event."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "01936b0e-7c00-7a4e-9d3c-0f6a2b1c4d5e",
+                    "owner_id": "01936b0e-0000-7b1f-8a2d-3c4e5f607182",
+                    **_MEETING,
+                    "time_zone": "UTC",
+                    "all_day": False,
+                    "is_recurring": False,
+                    "recurrence_pattern": None,
+                    "status": "confirmed",
+                    "transparency": "opaque",
+                    "version": 1,
+                    "created_at": "2026-11-22T20:00:00.125Z",
+                    "updated_at": "2026-11-22T20:00:00.125Z",
+                    "permissions": [
+                        {"user_id": "01936b0e-0000-7b1f-8a2d-3c4e5f607182", "role": "Owner"}
+                    ],
+                }
+            ]
+        }
+    )
+
+    permissions: list[Permission]
+
+
+class OccurrenceRead(BaseModel):
+    """One time that an event takes place."""
+
+    event_id: UUID
+    recurrence_id: datetime | date = Field(
+        description="Names this occurrence within its event: its original start."
+    )
+    start_time: datetime | date
+    end_time: datetime | date
+    all_day: bool
+    title: str
+    description: str | None
+    location: str | None
+    time_zone: str
+    status: Status
+    transparency: Transparency
+    is_recurring: bool
+    is_override: Literal[False] = Field(
+        False, description="Whether this occurrence differs from its series."
+    )
+
+
+class ClashSide(BaseModel):
+    """One of the two intervals of a clash."""
+
+    event_id: UUID | None = Field(None, description="The stored event, unless it is in the batch.")
+    index: int | None = Field(None, description="The place in the batch, from 0.")
+    title: str | None = Field(None, description="Withheld when the caller may not read the event.")
+    recurrence_id: datetime
+    start_time: datetime
+    end_time: datetime
+
+
+class ClashPair(BaseModel):
+    """What was asked for, and the busy time it would overlap."""
+
+    requested: ClashSide
+    existing: ClashSide

@@ -1,0 +1,402 @@
+"""Creating, reading, changing and deleting events.
+
+Every write expands its rule first, purely; then one transaction locks the owner's time, refuses
+what clashes, and writes the event with its occurrences, its version and its messages.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import asyncpg
+import orjson
+import structlog
+
+from eventmanager.core.database import Database, Reading, Transaction
+from eventmanager.core.errors import (
+    EventManagerError,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    RoleTooLow,
+    TimeConflict,
+)
+from eventmanager.core.ids import EventId, UserId, uuid7
+from eventmanager.core.time import rfc3339
+from eventmanager.events import queries
+from eventmanager.events.models import Status, Transparency
+from eventmanager.events.schemas import EventCreate, EventUpdate
+from eventmanager.events.timing import Loc, Timing, read_timing
+from eventmanager.history.models import Operation
+from eventmanager.recurrence import Occurrence
+from eventmanager.scheduling import service as scheduling
+from eventmanager.scheduling.service import Reservation
+from eventmanager.sharing.models import Role
+
+_COLUMNS: Final = (
+    "title",
+    "description",
+    "location",
+    "start_time",
+    "end_time",
+    "time_zone",
+    "all_day",
+    "recurrence_pattern",
+    "status",
+    "transparency",
+)
+_TEXT_FIELDS: Final = frozenset({"title", "description", "location"})
+_EDITORS: Final = frozenset({Role.OWNER, Role.EDITOR})
+_OWNERS: Final = frozenset({Role.OWNER})
+_audit = structlog.get_logger("audit")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as JSON, ready to be sent, and its version."""
+
+    version: int
+    json: bytes
+
+
+async def create(
+    db: Database,
+    *,
+    owner_id: UserId,
+    drafts: Sequence[EventCreate],
+    now: datetime,
+    batch: bool = False,
+) -> list[tuple[EventId, Event]]:
+    """Create all the drafts, or none. Raises `Invalid` and `TimeConflict`."""
+    timings = [
+        _timing(draft, loc=("body", "events", number) if batch else ("body",))
+        for number, draft in enumerate(drafts)
+    ]
+    plans = [
+        timing.plan(busy=is_busy(draft.status, draft.transparency), now=now)
+        for timing, draft in zip(timings, drafts, strict=True)
+    ]
+    ids = [EventId(uuid7()) for _ in drafts]
+
+    async def write(tx: Transaction) -> list[asyncpg.Record]:
+        reservation = await scheduling.reserve(tx, owner_id=owner_id, plans=plans, now=now)
+        if reservation.clashes:
+            raise await _time_conflict(tx, reservation, caller_id=owner_id, batch=batch)
+        rows = [
+            _fields(draft, timing)
+            | {
+                "id": event_id,
+                "busy": plan.busy,
+                "continues": plan.continues(at=reservation.stored_until),
+                "version_id": uuid7(),
+            }
+            for event_id, draft, timing, plan in zip(ids, drafts, timings, plans, strict=True)
+        ]
+        occurrences = [
+            (event_id, occurrence, plan.busy)
+            for event_id, plan, planned in zip(ids, plans, reservation.occurrences, strict=True)
+            for occurrence in planned
+        ]
+        return await tx.all(
+            queries.CREATE,
+            owner_id=owner_id,
+            now=now,
+            events=orjson.dumps(rows),
+            **scheduling.columns(occurrences),
+        )
+
+    written = {row["event_id"]: row["data"] for row in await db.transaction(write)}
+    permissions = orjson.dumps([{"user_id": str(owner_id), "role": Role.OWNER}])
+    for event_id in ids:
+        _audit.info("event_created", event_id=str(event_id), user_id=str(owner_id))
+    return [(i, Event(1, _with_permissions(written[i], permissions))) for i in ids]
+
+
+async def get(db: Database, *, caller_id: UserId, event_id: EventId) -> Event:
+    """Return an event the caller may read; raises `NotFound` or `RoleTooLow`."""
+    async with db.reading() as read:
+        row = await read.first(queries.GET, caller_id=caller_id, event_id=event_id)
+        if row is None:
+            raise await _refusal(
+                read, caller_id=caller_id, event_id=event_id, roles=frozenset(Role)
+            )
+    return _event(row)
+
+
+async def update(
+    db: Database,
+    *,
+    caller_id: UserId,
+    event_id: EventId,
+    changes: EventUpdate,
+    versions: Sequence[int] | None,
+    now: datetime,
+) -> Event:
+    """Change the fields that were sent and return the event as it is then.
+
+    `versions` are those that the change may be based on, None for any. Raises `NotFound`,
+    `RoleTooLow`, `PreconditionFailed`, `Invalid` and `TimeConflict`.
+    """
+    fields = changes.changes()
+    if not fields:
+        return await _unchanged(db, caller_id=caller_id, event_id=event_id, versions=versions)
+    record = {
+        "caller_id": caller_id,
+        "event_id": event_id,
+        "now": now,
+        "version_id": uuid7(),
+        "message_id": uuid7(),
+        "message_type": "event_updated",
+        "operation": Operation.UPDATE,
+    }
+    if fields.keys() <= _TEXT_FIELDS:
+        row = await _edit(db, fields=fields, versions=versions, record=record)
+    else:
+
+        async def reschedule(tx: Transaction) -> asyncpg.Record:
+            return await _reschedule(tx, fields=fields, versions=versions, record=record)
+
+        row = await db.transaction(reschedule)
+    _audit.info(
+        "event_updated",
+        event_id=str(event_id),
+        user_id=str(caller_id),
+        version=row["version"],
+        fields=sorted(fields),
+    )
+    return _event(row)
+
+
+async def delete(
+    db: Database,
+    *,
+    caller_id: UserId,
+    event_id: EventId,
+    versions: Sequence[int] | None,
+    now: datetime,
+) -> None:
+    """Move an event of the caller's to the bin and free its time.
+
+    Raises `NotFound`, `RoleTooLow` and `PreconditionFailed`.
+    """
+
+    async def write(tx: Transaction) -> None:
+        event = await _lock(
+            tx, caller_id=caller_id, event_id=event_id, versions=versions, only_owner=True
+        )
+        await scheduling.hold(tx, owner_id=event["owner_id"], now=now)
+        await scheduling.free(tx, event_id=event_id)
+        await tx.first(
+            queries.DELETE,
+            caller_id=caller_id,
+            event_id=event_id,
+            now=now,
+            version_id=uuid7(),
+            message_id=uuid7(),
+            message_type="event_deleted",
+            operation=Operation.DELETE,
+        )
+
+    await db.transaction(write)
+    _audit.info("event_deleted", event_id=str(event_id), user_id=str(caller_id))
+
+
+def is_busy(status: Status, transparency: Transparency) -> bool:
+    """Tell whether an event takes up its owner's time."""
+    return status != Status.CANCELLED and transparency == Transparency.OPAQUE
+
+
+async def _edit(
+    db: Database,
+    *,
+    fields: dict[str, Any],
+    versions: Sequence[int] | None,
+    record: dict[str, Any],
+) -> asyncpg.Record:
+    """Change texts only: the whole write is one statement."""
+    given: dict[str, Any] = {f"set_{name}": name in fields for name in _TEXT_FIELDS}
+    given |= {name: fields.get(name) for name in _TEXT_FIELDS}
+    async with db.reading() as read:
+        row = await read.first(queries.EDIT, versions=versions, **given, **record)
+        if row is None:
+            raise await _refusal(
+                read, caller_id=record["caller_id"], event_id=record["event_id"], roles=_EDITORS
+            )
+    return row
+
+
+async def _reschedule(
+    tx: Transaction,
+    *,
+    fields: dict[str, Any],
+    versions: Sequence[int] | None,
+    record: dict[str, Any],
+) -> asyncpg.Record:
+    """Change any fields: lock the event, then its owner's time, and book it anew."""
+    caller_id, event_id, now = record["caller_id"], record["event_id"], record["now"]
+    event = await _lock(
+        tx, caller_id=caller_id, event_id=event_id, versions=versions, only_owner=False
+    )
+    owner_id: UserId = event["owner_id"]
+    merged = _merge(event, fields)
+    timing = _timing(merged)
+    plan = timing.plan(busy=is_busy(merged.status, merged.transparency), now=now)
+    reservation = await scheduling.reserve(
+        tx, owner_id=owner_id, plans=[plan], now=now, replacing=event_id
+    )
+    if reservation.clashes:
+        raise await _time_conflict(tx, reservation, caller_id=caller_id, batch=False)
+    await scheduling.free(tx, event_id=event_id)
+    booked = scheduling.columns((event_id, o, plan.busy) for o in reservation.occurrences[0])
+    del booked["event_ids"]
+    row = await tx.first(
+        queries.RESCHEDULE,
+        **_fields(merged, timing),
+        **booked,
+        **record,
+        is_busy=plan.busy,
+        continues=plan.continues(at=reservation.stored_until),
+    )
+    assert row is not None
+    return row
+
+
+async def _unchanged(
+    db: Database, *, caller_id: UserId, event_id: EventId, versions: Sequence[int] | None
+) -> Event:
+    """Answer a change of nothing: the event as it is, for those who might change it."""
+
+    async def check(tx: Transaction) -> None:
+        await _lock(tx, caller_id=caller_id, event_id=event_id, versions=versions, only_owner=False)
+
+    await db.transaction(check)
+    return await get(db, caller_id=caller_id, event_id=event_id)
+
+
+async def _lock(
+    tx: Transaction,
+    *,
+    caller_id: UserId,
+    event_id: EventId,
+    versions: Sequence[int] | None,
+    only_owner: bool,
+) -> asyncpg.Record:
+    """Lock an event until the commit and return its row, if the caller may change it."""
+    row = await tx.first(
+        queries.LOCK,
+        caller_id=caller_id,
+        event_id=event_id,
+        versions=versions,
+        only_owner=only_owner,
+    )
+    if row is None:
+        roles = _OWNERS if only_owner else _EDITORS
+        raise await _refusal(tx, caller_id=caller_id, event_id=event_id, roles=roles)
+    return row
+
+
+async def _refusal(
+    read: Reading, *, caller_id: UserId, event_id: EventId, roles: frozenset[Role]
+) -> EventManagerError:
+    """Return why a statement that asks for one of `roles` found no event to work on."""
+    row = await read.first(queries.STANDING, caller_id=caller_id, event_id=event_id)
+    if row is None:
+        return NotFound("There is no such event")
+    if row["role"] is None:
+        return RoleTooLow("This event is not shared with you")
+    if row["role"] not in roles:
+        return RoleTooLow(f"Your role on this event is {row['role']}, which does not allow this")
+    return PreconditionFailed(current_version=row["version"])
+
+
+async def _time_conflict(
+    tx: Transaction, reservation: Reservation, *, caller_id: UserId, batch: bool
+) -> TimeConflict:
+    """Return the error that names what clashes, without titles that the caller may not read."""
+    event_ids = {clash.event_id for clash in reservation.clashes if clash.event_id}
+    rows = await tx.all(queries.TITLES, caller_id=caller_id, event_ids=list(event_ids))
+    titles = {row["id"]: row["title"] for row in rows}
+    conflicts = []
+    for clash in reservation.clashes:
+        requested: dict[str, Any] = {"index": clash.wanted.plan} if batch else {}
+        if clash.event_id is None:
+            existing: dict[str, Any] = {"index": clash.other_plan} if batch else {}
+        else:
+            existing = {"event_id": clash.event_id, "title": titles.get(clash.event_id)}
+        conflicts.append(
+            {
+                "requested": requested | _interval(clash.wanted.occurrence),
+                "existing": existing | _interval(clash.existing),
+            }
+        )
+    return TimeConflict(conflicts=conflicts, total=reservation.total_clashes)
+
+
+def _interval(occurrence: Occurrence) -> dict[str, str]:
+    return {
+        "recurrence_id": rfc3339(occurrence.recurrence_id),
+        "start_time": rfc3339(occurrence.start),
+        "end_time": rfc3339(occurrence.end),
+    }
+
+
+def _timing(draft: EventCreate, *, loc: Loc = ("body",)) -> Timing:
+    return read_timing(
+        start=draft.start_time,
+        end=draft.end_time,
+        time_zone=draft.time_zone,
+        all_day=draft.all_day,
+        recurrence_pattern=draft.recurrence_pattern,
+        loc=loc,
+    )
+
+
+def _merge(event: asyncpg.Record, fields: dict[str, Any]) -> EventCreate:
+    """Return the stored event with the sent fields put over it."""
+    merged = {name: event[name] for name in _COLUMNS}
+    if event["all_day"]:
+        merged |= {"start_time": event["start_date"], "end_time": event["end_date"]}
+    if fields.keys() >= {"start_time", "end_time"}:
+        # Whether new times make an all-day event is theirs to say, unless the client does.
+        merged["all_day"] = None
+    is_recurring = fields.get("is_recurring")
+    if is_recurring is False and "recurrence_pattern" not in fields:
+        merged["recurrence_pattern"] = None
+    merged |= {name: value for name, value in fields.items() if name != "is_recurring"}
+    recurs = merged["recurrence_pattern"] is not None
+    if is_recurring is not None and is_recurring != recurs:
+        raise Invalid(
+            f"is_recurring is {str(is_recurring).lower()} but the event would have "
+            f"{'a' if recurs else 'no'} recurrence_pattern",
+            loc=("body", "is_recurring"),
+            type="recurrence_mismatch",
+        )
+    return EventCreate.model_construct(**merged)
+
+
+def _fields(draft: EventCreate, timing: Timing) -> dict[str, Any]:
+    """Return the columns of an event that its owner writes."""
+    return {
+        "title": draft.title,
+        "description": draft.description,
+        "location": draft.location,
+        "start_time": timing.start_time,
+        "end_time": timing.end_time,
+        "time_zone": timing.time_zone,
+        "all_day": timing.all_day,
+        "start_date": timing.start_date,
+        "end_date": timing.end_date,
+        "recurrence_pattern": timing.recurrence_pattern,
+        "status": draft.status,
+        "transparency": draft.transparency,
+    }
+
+
+def _event(row: asyncpg.Record) -> Event:
+    return Event(row["version"], _with_permissions(row["data"], row["permissions"]))
+
+
+def _with_permissions(data: bytes, permissions: bytes) -> bytes:
+    """Add the event's grants, which are not part of its versions, to its JSON object."""
+    return data[:-1] + b',"permissions":' + permissions + b"}"

@@ -1,0 +1,1 @@
+"""Versions: every state an event has had."""

@@ -1,0 +1,44 @@
+"""Versions: the state of an event after each of its changes."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from eventmanager.core.models import Base
+
+
+class Operation(StrEnum):
+    """What made a version."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+class Version(Base):
+    """The event as it stood after change number `version`; numbers run 1..n without a gap.
+
+    `data` is the event's JSON as clients see it, without its permissions. Reads of the current
+    event answer these very bytes, so an answer and its version can never differ.
+    """
+
+    __tablename__ = "versions"
+
+    event_id: Mapped[UUID] = mapped_column(
+        ForeignKey("events.id", ondelete="CASCADE"), primary_key=True
+    )
+    version: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[UUID]
+    owner_id: Mapped[UUID]
+    operation: Mapped[str]
+    data: Mapped[dict[str, object]] = mapped_column(JSON)
+    timestamp: Mapped[datetime]
+    changed_by: Mapped[UUID]
+
+    __table_args__ = (
+        UniqueConstraint("event_id", "id"),
+        CheckConstraint("operation IN ('create', 'update', 'delete')", name="operation"),
+    )

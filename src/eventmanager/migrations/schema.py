@@ -1,0 +1,15 @@
+"""Every model of the program, gathered so that Alembic can compare them with the database."""
+
+from typing import Final
+
+from sqlalchemy import MetaData
+
+import eventmanager.accounts.models
+import eventmanager.events.models
+import eventmanager.history.models
+import eventmanager.realtime.models
+import eventmanager.scheduling.models
+import eventmanager.sharing.models  # noqa: F401  # imported for the tables they declare
+from eventmanager.core.models import Base
+
+METADATA: Final[MetaData] = Base.metadata

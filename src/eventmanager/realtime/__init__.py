@@ -1,0 +1,1 @@
+"""Messages: what readers of an event are told."""

@@ -1,0 +1,52 @@
+"""Messages: rows written with a change, one for each user who is to hear of it."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql.base import ischema_names
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import UserDefinedType
+
+from eventmanager.core.models import Base
+
+
+class TransactionId(UserDefinedType[int]):
+    """PostgreSQL's `xid8`: 64-bit transaction numbers that never wrap."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Return the type's name in DDL."""
+        return "xid8"
+
+
+# Alembic reads the column's type back from the database by this name.
+ischema_names["xid8"] = TransactionId
+
+
+class Message(Base):
+    """One thing one recipient is told.
+
+    Recipients are fixed when the row is written. `(transaction_id, position)` orders messages so
+    that a reader who takes only rows of transactions older than every running one
+    (`pg_snapshot_xmin`) never skips a row that commits late.
+    """
+
+    __tablename__ = "messages"
+
+    position: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    transaction_id: Mapped[int] = mapped_column(
+        TransactionId(), server_default=text("pg_current_xact_id()")
+    )
+    id: Mapped[UUID]
+    recipient_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    owner_id: Mapped[UUID]
+    event_id: Mapped[UUID]
+    initiator_id: Mapped[UUID]
+    type: Mapped[str]
+    data: Mapped[dict[str, object]] = mapped_column(JSONB)
+    occurred_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_messages_recipient", "recipient_id", "transaction_id", "position"),)

@@ -1,0 +1,1 @@
+"""An owner's time: stored occurrences, booking and clashes."""

@@ -1,0 +1,75 @@
+"""An owner's time: one timeline each, its stored occurrences, and the series that go on."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from eventmanager.core.models import Base
+
+
+class Timeline(Base):
+    """One row an owner: its lock makes check and write of the owner's time one step.
+
+    Every occurrence of the owner's series that starts before `stored_until` is a row of
+    `occurrences`.
+    """
+
+    __tablename__ = "timelines"
+
+    owner_id: Mapped[UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    stored_until: Mapped[datetime]
+
+
+class Occurrence(Base):
+    """One stretch of time that an event takes; an event that does not recur has exactly one.
+
+    `reach` is a duration class: 0 up to a day, 1 up to 32 days, 2 up to 1,024 days, 3 longer. With
+    it, "what touches this window" is a few short index ranges instead of all that began earlier.
+    """
+
+    __tablename__ = "occurrences"
+
+    event_id: Mapped[UUID] = mapped_column(
+        ForeignKey("events.id", ondelete="CASCADE"), primary_key=True
+    )
+    recurrence_id: Mapped[datetime] = mapped_column(primary_key=True)
+    owner_id: Mapped[UUID]
+    start_time: Mapped[datetime]
+    end_time: Mapped[datetime]
+    reach: Mapped[int] = mapped_column(SmallInteger)
+    busy: Mapped[bool]
+
+    __table_args__ = (
+        CheckConstraint("start_time < end_time", name="time_order"),
+        Index(
+            "ix_occurrences_timeline",
+            "owner_id",
+            "reach",
+            "start_time",
+            postgresql_include=["end_time", "busy", "event_id", "recurrence_id"],
+        ),
+    )
+
+
+class Series(Base):
+    """The rule of an event that recurs, as far as is needed to store more of its occurrences.
+
+    Only series that may have occurrences after the timeline's `stored_until` have a row.
+    """
+
+    __tablename__ = "series"
+
+    event_id: Mapped[UUID] = mapped_column(
+        ForeignKey("events.id", ondelete="CASCADE"), primary_key=True
+    )
+    owner_id: Mapped[UUID] = mapped_column(index=True)
+    start_time: Mapped[datetime]
+    end_time: Mapped[datetime]
+    time_zone: Mapped[str]
+    all_day: Mapped[bool] = mapped_column(server_default=text("false"))
+    recurrence_pattern: Mapped[str]
+    busy: Mapped[bool]

@@ -1,0 +1,191 @@
+"""Booking an owner's time: lock it, know it far enough ahead, refuse what clashes, store it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from eventmanager.core.database import Database, Transaction
+from eventmanager.core.errors import WindowTooFar
+from eventmanager.core.ids import EventId, UserId
+from eventmanager.core.time import Window, rfc3339, zone
+from eventmanager.recurrence import Occurrence, is_finished, parse
+from eventmanager.scheduling import queries
+from eventmanager.scheduling.plan import (
+    HORIZON_YEARS,
+    Plan,
+    Wanted,
+    between,
+    cap,
+    month_after,
+    overlaps,
+    reach,
+    years_after,
+)
+
+MAX_CLASHES: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """A wanted occurrence and what it intersects.
+
+    That is either a stored occurrence of `event_id`, or one of the other wanted ones, of the plan
+    number `other_plan`.
+    """
+
+    wanted: Wanted
+    existing: Occurrence
+    event_id: EventId | None
+    other_plan: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The outcome of `reserve`: what to store for each plan, or why it can't be booked."""
+
+    occurrences: list[list[Occurrence]]
+    stored_until: datetime
+    clashes: list[Clash]
+    total_clashes: int
+
+
+async def reserve(
+    tx: Transaction,
+    *,
+    owner_id: UserId,
+    plans: Sequence[Plan],
+    now: datetime,
+    replacing: EventId | None = None,
+) -> Reservation:
+    """Lock the owner's time until the commit and find out whether the plans fit into it.
+
+    The occurrences of `replacing`, the event that is being changed, do not count. Nothing is
+    stored yet but what the owner's other series lacked up to the horizon of these plans.
+    """
+    stored_until = await hold(tx, owner_id=owner_id, now=now)
+    needed = max(plan.horizon for plan in plans)
+    if needed > stored_until:
+        await _extend(tx, owner_id=owner_id, start=stored_until, end=needed)
+        stored_until = needed
+    occurrences = [plan.until(stored_until) for plan in plans]
+    wanted = [
+        Wanted(number, occurrence)
+        for number, plan in enumerate(plans)
+        if plan.busy
+        for occurrence in occurrences[number]
+    ]
+    wanted.sort(key=lambda item: item.occurrence.start)
+    clashes, total = await _clashes(tx, owner_id=owner_id, wanted=wanted, replacing=replacing)
+    return Reservation(occurrences, stored_until, clashes, total)
+
+
+async def hold(tx: Transaction, *, owner_id: UserId, now: datetime) -> datetime:
+    """Take the owner's lock and return how far ahead the owner's series are stored."""
+    row = await tx.first(queries.LOCK_TIMELINE, owner_id=owner_id)
+    if row is None:
+        ahead = month_after(years_after(now, HORIZON_YEARS))
+        await tx.first(queries.CREATE_TIMELINE, owner_id=owner_id, stored_until=ahead)
+        row = await tx.first(queries.LOCK_TIMELINE, owner_id=owner_id)
+        assert row is not None
+    stored_until: datetime = row["stored_until"]
+    return stored_until
+
+
+async def free(tx: Transaction, *, event_id: EventId) -> None:
+    """Forget all the time that an event takes; the caller holds its owner's lock."""
+    await tx.first(queries.CLEAR, event_id=event_id)
+
+
+async def know(db: Database, *, reader_id: UserId, window: Window, now: datetime) -> None:
+    """See to it that all that `reader_id` may read is stored up to the end of the window.
+
+    Raises `WindowTooFar` when that is more than ten years ahead.
+    """
+    limit = cap(now)
+    if window.end > limit:
+        raise WindowTooFar(
+            f"The window may end at {rfc3339(limit)} at the latest, ten years from now",
+            loc=["query", "end"],
+            type="window_too_far",
+            limit=rfc3339(limit),
+        )
+    async with db.reading() as read:
+        behind = await read.all(queries.BEHIND, reader_id=reader_id, until=window.end)
+    for row in behind:
+        await _know_one(db, owner_id=row["owner_id"], until=month_after(window.end), now=now)
+
+
+def columns(rows: Iterable[tuple[EventId, Occurrence, bool]]) -> dict[str, list[object]]:
+    """Return rows of occurrences as the array parameters of `queries.STORE`."""
+    made: dict[str, list[object]] = {
+        name: [] for name in ("event_ids", "recurrence_ids", "starts", "ends", "reaches", "busy")
+    }
+    for event_id, occurrence, busy in rows:
+        made["event_ids"].append(event_id)
+        made["recurrence_ids"].append(occurrence.recurrence_id)
+        made["starts"].append(occurrence.start)
+        made["ends"].append(occurrence.end)
+        made["reaches"].append(reach(occurrence))
+        made["busy"].append(busy)
+    return made
+
+
+async def _know_one(db: Database, *, owner_id: UserId, until: datetime, now: datetime) -> None:
+    async def extend(tx: Transaction) -> None:
+        stored_until = await hold(tx, owner_id=owner_id, now=now)
+        if until > stored_until:
+            await _extend(tx, owner_id=owner_id, start=stored_until, end=until)
+
+    await db.transaction(extend)
+
+
+async def _extend(tx: Transaction, *, owner_id: UserId, start: datetime, end: datetime) -> None:
+    """Store the occurrences of all the owner's series that start in [start, end)."""
+    rows: list[tuple[EventId, Occurrence, bool]] = []
+    finished: list[EventId] = []
+    for row in await tx.all(queries.SERIES_OF, owner_id=owner_id):
+        series = parse(
+            row["recurrence_pattern"],
+            start=row["start_time"],
+            end=row["end_time"],
+            time_zone=zone(row["time_zone"]),
+            all_day=row["all_day"],
+        )
+        rows += [
+            (row["event_id"], occurrence, row["busy"])
+            for occurrence in between(series, start=start, end=end)
+        ]
+        if is_finished(series, at=end):
+            finished.append(row["event_id"])
+    if rows:
+        await tx.first(queries.STORE, owner_id=owner_id, **columns(rows))
+    if finished:
+        await tx.first(queries.DROP_FINISHED, event_ids=finished)
+    await tx.first(queries.MOVE_TIMELINE, owner_id=owner_id, stored_until=end)
+
+
+async def _clashes(
+    tx: Transaction, *, owner_id: UserId, wanted: Sequence[Wanted], replacing: EventId | None
+) -> tuple[list[Clash], int]:
+    """Return at most 50 clashes of the wanted occurrences, and how many there are in all."""
+    if not wanted:
+        return [], 0
+    among = overlaps(wanted)
+    clashes = [
+        Clash(later, earlier.occurrence, event_id=None, other_plan=earlier.plan)
+        for earlier, later in among[:MAX_CLASHES]
+    ]
+    rows = await tx.all(
+        queries.CLASHES,
+        owner_id=owner_id,
+        starts=[item.occurrence.start for item in wanted],
+        ends=[item.occurrence.end for item in wanted],
+        replacing=replacing,
+        limit=MAX_CLASHES,
+    )
+    for row in rows[: MAX_CLASHES - len(clashes)]:
+        existing = Occurrence(row["recurrence_id"], row["start_time"], row["end_time"])
+        item = wanted[row["number"] - 1]
+        clashes.append(Clash(item, existing, event_id=row["event_id"], other_plan=None))
+    return clashes, len(among) + (rows[0]["total"] if rows else 0)

@@ -1,0 +1,1 @@
+"""Roles on single events: who may see and change what."""
