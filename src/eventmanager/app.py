@@ -1,5 +1,9 @@
 """Composes the program: settings in, an ASGI application out."""
 
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +16,8 @@ from eventmanager.core import logging, problems
 from eventmanager.core.clock import Clock, SystemClock
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
-from eventmanager.core.middleware import MEBIBYTE, BodyLimit, RequestContext
+from eventmanager.core.http import MEBIBYTE
+from eventmanager.core.middleware import RequestContext
 from eventmanager.core.pages import mount_pages
 
 
@@ -33,6 +38,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
         summary=api.SUMMARY,
         description=api.DESCRIPTION,
         openapi_tags=api.TAGS,
+        max_body_size=MEBIBYTE,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
@@ -43,15 +49,29 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     problems.install(app)
     api.mount(app)
     mount_pages(app)
-    app.add_middleware(
-        BodyLimit, limit_bytes=MEBIBYTE, exceptions={"/api/events/batch": 8 * MEBIBYTE}
-    )
     app.add_middleware(RequestContext)
     return app
 
 
 def from_environment() -> FastAPI:
     """Return the application as a worker process runs it, with its logs open."""
+    _end_with_parent()
     settings = Settings()
     logging.configure(settings.log_dir, level=settings.log_level, stdout=settings.log_stdout)
     return create_app(settings)
+
+
+def _end_with_parent() -> None:
+    """Stop this worker when the process that started it is gone, even if it was killed.
+
+    A worker that stayed behind would keep the port and block the next start.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()

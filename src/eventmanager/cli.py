@@ -24,7 +24,7 @@ from eventmanager.accounts.passwords import Passwords
 from eventmanager.core.clock import SystemClock
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
-from eventmanager.core.embedded import EmbeddedUnavailable, embedded_postgres
+from eventmanager.core.embedded import EmbeddedUnavailable, embedded_postgres, running_postgres
 from eventmanager.core.errors import EventManagerError
 from eventmanager.migrations import migrate as migrate_database
 
@@ -70,7 +70,7 @@ def serve(
             if workers == 1:
                 server.run(sockets=[listening])
             else:
-                Multiprocess(config, target=server.run, sockets=[listening]).run()
+                Multiprocess(config, sockets=[listening]).run()
         except KeyboardInterrupt:
             pass
     _out.print("Stopped.")
@@ -98,7 +98,7 @@ def user_create(
         password = sys.stdin.readline().rstrip("\n")
     else:
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    with _database(_settings()) as settings:
+    with _database(_settings(), share=True) as settings:
         url = settings.database_url
 
         async def create() -> None:
@@ -132,13 +132,21 @@ def _settings() -> Settings:
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[Settings]:
-    """Start the embedded PostgreSQL unless DATABASE_URL is set; yield settings that name it."""
+def _database(settings: Settings, *, share: bool = False) -> Iterator[Settings]:
+    """Start the embedded PostgreSQL unless DATABASE_URL is set; yield settings that name it.
+
+    With `share`, one that a server is running already is used as it is.
+    """
     if settings.database_url:
         yield settings
         return
+    directory = settings.data_dir / "postgres"
+    running = running_postgres(directory) if share else None
+    if running:
+        yield settings.model_copy(update={"database_url": running})
+        return
     try:
-        with embedded_postgres(settings.data_dir / "postgres") as url:
+        with embedded_postgres(directory) as url:
             yield settings.model_copy(update={"database_url": url} | _secrets(settings))
     except EmbeddedUnavailable as error:
         _fail(str(error))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -74,7 +74,8 @@ def owner(directory: Path, thread: str = "main") -> Iterator[subprocess.Popen[st
         finally:
             process.kill()
             for pid in running(directory):
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def kill_9(process: subprocess.Popen[str]) -> None:
@@ -119,10 +120,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def data(made: Path, tmp_path: Path) -> Path:
-    """Return the directory of a stopped database of the test's own."""
+def data(made: Path, tmp_path: Path) -> Iterator[Path]:
+    """Yield the directory of a stopped database of the test's own."""
     subprocess.run(["cp", "-a", made, tmp_path / "data"], check=True)
-    return tmp_path / "data"
+    yield tmp_path / "data"
+    # pytest keeps the directories of three runs, and each of these is 40 MB.
+    shutil.rmtree(tmp_path / "data")
 
 
 def test_a_fresh_directory_becomes_a_database(tmp_path: Path) -> None:

@@ -195,7 +195,8 @@ def engine_says(parts: Parts, start: datetime, end: datetime, zone: ZoneInfo) ->
     try:
         series = parse(rule, start=begin, end=begin + timedelta(hours=1), time_zone=zone)
     except InvalidRecurrence as error:
-        assert "never occurs" in error.reason, rule
+        if "never occurs" not in error.reason:
+            raise
         return []
     return [found.start for found in expand(series, start=begin, end=after)]
 
@@ -204,8 +205,8 @@ def drawn(seed: int) -> tuple[Parts, datetime, datetime, ZoneInfo]:
     """Draw a rule, a start, an end of the window and a zone; wall clocks are naive."""
     chance = random.Random(seed)
     parts = random_parts(chance)
-    start = datetime(chance.randint(1970, 2090), chance.randint(1, 12), chance.randint(1, 28), 4)
-    start += timedelta(minutes=chance.randint(0, 1199))
+    day = date(chance.randint(1970, 2090), chance.randint(1, 12), chance.randint(1, 28))
+    start = datetime.combine(day, time(4)) + timedelta(minutes=chance.randint(0, 1199))
     end = start + timedelta(days=chance.choice((100, 400, 1100)))
     return parts, start, end, ZoneInfo(chance.choice(ZONES))
 

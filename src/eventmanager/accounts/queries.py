@@ -129,13 +129,17 @@ REPLAY = query("""
     SELECT session_id, user_id, role, live, late FROM replayed
 """)
 
-# Ends the session a refresh token belongs to, whether that token is spent or not.
-END_SESSION_OF_TOKEN = query("""
+# Ends the session a refresh token belongs to, spent or not, and the one named; either may be null.
+SIGN_OUT = query("""
     UPDATE sessions
     SET ended_at = :now
-    FROM refresh_tokens AS token
-    WHERE token.digest = :digest AND sessions.id = token.session_id AND sessions.ended_at IS NULL
-    RETURNING sessions.id, sessions.user_id
+    WHERE ended_at IS NULL
+      AND id IN (
+          SELECT session_id FROM refresh_tokens WHERE digest = :digest
+          UNION ALL
+          SELECT CAST(:session_id AS uuid)
+      )
+    RETURNING id, user_id
 """)
 
 # Ends one live session of a user.

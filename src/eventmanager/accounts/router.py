@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Cookie, Depends, Form, Path, Query, Request, Response
 
 from eventmanager.accounts import service
-from eventmanager.accounts.access import CurrentAdmin, CurrentUser, MaybeUser
+from eventmanager.accounts.access import ClaimedSession, CurrentAdmin, CurrentUser
 from eventmanager.accounts.passwords import Passwords
 from eventmanager.accounts.schemas import (
     Greeting,
@@ -173,22 +173,19 @@ async def refresh(
 )
 async def logout(
     *,
-    caller: MaybeUser,
     db: Db,
     now: Now,
     sessions: Remembered,
+    session_id: ClaimedSession,
     refresh_token: RefreshCookie = None,
 ) -> Response:
     """End the session of the cookie and clear it; without a cookie that is done already.
 
-    A client without a cookie jar ends the session of its access token.
+    A client without a cookie jar sends its access token, and that token's session ends.
     """
-    if refresh_token:
-        await service.sign_out(db, token=refresh_token, sessions=sessions, now=now)
-    elif caller is not None:
-        await service.end_session(
-            db, caller=caller, session_id=caller.session_id, sessions=sessions, now=now
-        )
+    await service.sign_out(
+        db, token=refresh_token, session_id=session_id, sessions=sessions, now=now
+    )
     response = Response(status_code=204)
     response.delete_cookie(COOKIE, path=COOKIE_PATH, secure=True, httponly=True, samesite="strict")
     return response

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 import structlog
+from pydantic import ValidationError
 
 from eventmanager.accounts import queries, tokens
 from eventmanager.accounts.models import GlobalRole
@@ -107,9 +108,20 @@ async def register(
 
 
 async def create_user(
-    db: Database, *, new: Registration, passwords: Passwords, now: datetime, admin: bool = False
+    db: Database,
+    *,
+    username: str,
+    email: str,
+    password: str,
+    admin: bool = False,
+    passwords: Passwords,
+    now: datetime,
 ) -> UserId:
-    """Make a user, an Admin on request, without signing them in. Raises `DuplicateUser`."""
+    """Make a user, an Admin on request, without signing them in.
+
+    Raises `Invalid` where registration would answer 422, and `DuplicateUser`.
+    """
+    new = _registration(username=username, email=email, password=password)
     user_id = UserId(uuid7())
     role = GlobalRole.ADMIN if admin else GlobalRole.USER
     await _insert_user(
@@ -264,14 +276,24 @@ async def grant(
     raise UnsupportedGrantType
 
 
-async def sign_out(db: Database, *, token: str, sessions: SessionCache, now: datetime) -> None:
-    """End the session of a refresh token; one that is unknown has none, and that is well."""
+async def sign_out(
+    db: Database,
+    *,
+    token: str | None,
+    session_id: SessionId | None,
+    sessions: SessionCache,
+    now: datetime,
+) -> None:
+    """End the session of a refresh token, spent or not, and the one named; either may be None."""
+    if token is None and session_id is None:
+        return
+    digest = tokens.digest(token) if token is not None else None
     ended = await db.transaction(
-        lambda tx: tx.first(queries.END_SESSION_OF_TOKEN, digest=tokens.digest(token), now=now)
+        lambda tx: tx.all(queries.SIGN_OUT, digest=digest, session_id=session_id, now=now)
     )
-    if ended is not None:
-        sessions.forget(SessionId(ended["id"]))
-        _audit.info("signed_out", user_id=str(ended["user_id"]), session_id=str(ended["id"]))
+    for row in ended:
+        sessions.forget(SessionId(row["id"]))
+        _audit.info("signed_out", user_id=str(row["user_id"]), session_id=str(row["id"]))
 
 
 async def change_password(
@@ -417,6 +439,16 @@ async def purge(db: Database, *, now: datetime) -> int:
 async def _purge_batch(db: Database, statement: Query, *, before: datetime) -> int:
     rows = await db.transaction(lambda tx: tx.all(statement, before=before, limit=PURGED_AT_ONCE))
     return len(rows)
+
+
+def _registration(**values: str) -> Registration:
+    try:
+        return Registration(**values)
+    except ValidationError as error:
+        # pydantic's own sentence repeats the input, which may be the password.
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(str(part) for part in wrong["loc"])
+        raise Invalid(f"{name}: {wrong['msg']}", loc=wrong["loc"], type=wrong["type"]) from None
 
 
 async def _insert_user(db: Database, statement: Query, **values: Any) -> None:

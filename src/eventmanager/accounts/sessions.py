@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from eventmanager.accounts import queries
 from eventmanager.accounts.models import GlobalRole
@@ -100,7 +101,9 @@ class SessionCache:
             known = _Known(None, None, looked_at)
         else:
             role = GlobalRole(row["role"])
-            caller = Caller(UserId(row["user_id"]), session_id, role, row["username"])
+            # The driver's UUIDs are a class of its own that not every serialiser takes.
+            user_id = UserId(UUID(int=row["user_id"].int))
+            caller = Caller(user_id, session_id, role, row["username"])
             known = _Known(caller, row["expires_at"], looked_at)
         if current:
             self._keep(session_id, known)

@@ -26,6 +26,14 @@ LEEWAY_SECONDS: Final = 2
 REFRESH_TOKEN_BYTES: Final = 32
 REMEMBERED_TOKENS: Final = 10_000
 
+# PyJWT's own error, and what odd values of our claims make of `UUID()` and `int()`.
+_MALFORMED: Final = (
+    jwt.InvalidTokenError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+)
 _CLAIMS: Final = ("sub", "sid", "role", "iat", "exp", "iss", "aud", "jti")
 
 
@@ -117,5 +125,5 @@ def _verified(token: str, secret: str) -> Claims:
             session_id=SessionId(UUID(claims["sid"])),
             expires_at=int(claims["exp"]),
         )
-    except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError) as error:
+    except _MALFORMED as error:
         raise InvalidToken from error

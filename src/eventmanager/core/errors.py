@@ -7,8 +7,6 @@
     ├── NotFound               404
     ├── Conflict               409  DuplicateUser, TimeConflict
     ├── PreconditionFailed     412
-    ├── TooLarge               413
-    ├── UnsupportedMedia       415
     ├── Invalid                422  WindowTooFar, InvalidCursor
     └── Unavailable            503
 
@@ -154,20 +152,6 @@ class PreconditionFailed(EventManagerError):
 
     code = "stale_version"
     title = "The event has changed since the version you named"
-
-
-class TooLarge(EventManagerError):
-    """The body is larger than this route accepts. Fact: `limit_bytes`."""
-
-    code = "body_too_large"
-    title = "The request body is too large"
-
-
-class UnsupportedMedia(EventManagerError):
-    """The body is of a media type this route does not read."""
-
-    code = "unsupported_media_type"
-    title = "Send the body as application/json"
 
 
 class Invalid(EventManagerError):

@@ -23,6 +23,7 @@ async def _now(request: Request) -> datetime:
     return now
 
 
+MEBIBYTE: Final = 1024 * 1024
 _VERSION_TAG: Final = re.compile(r'"([1-9][0-9]{0,8})"')
 
 Db = Annotated[Database, Depends(_database)]
@@ -88,7 +89,7 @@ def etag(version: int) -> str:
 
 
 def etag_matches(if_none_match: str, version: int) -> bool:
-    """Tell whether `If-None-Match` names `version`: `*`, lists and weak forms (RFC 9110, 13.1.2)."""
+    """Tell whether `If-None-Match` names `version`; `*`, lists, weak tags (RFC 9110, 13.1.2)."""
     tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
     return "*" in tags or etag(version) in tags
 

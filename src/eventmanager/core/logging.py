@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, Final
@@ -62,11 +63,16 @@ def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 def _redacted(fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for name, value in fields.items():
-        if any(word in name.lower() for word in _SECRET_WORDS):
+        if _is_secret(name):
             fields[name] = _REDACTED
         elif isinstance(value, dict):
             fields[name] = _redacted(value)
     return fields
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return any(word in name.lower() for word in _SECRET_WORDS)
 
 
 def _render(_: WrappedLogger, __: str, event: EventDict) -> tuple[tuple[str], Mapping[str, Any]]:
@@ -111,9 +117,16 @@ class SharedRotatingFileHandler(RotatingFileHandler):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, maxBytes=MAX_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
+        self._looked_at = 0.0
 
-    def shouldRollover(self, _: logging.LogRecord) -> bool:  # noqa: N802 (the base class's name)
-        """Rotate when the file on disk, which others write too, has grown too large."""
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 (the base class's name)
+        """Rotate when the file on disk, which others write too, has grown too large.
+
+        Looked at once a second: a line costs no system call beyond its own write.
+        """
+        if record.created - self._looked_at < 1:
+            return False
+        self._looked_at = record.created
         self._follow()
         if self.stream is None:
             self.stream = self._open()

@@ -1,8 +1,7 @@
-"""What surrounds every request, as plain ASGI: its id, its line in the log, its body limit."""
+"""What surrounds every request, as plain ASGI: its id and its line in the log."""
 
 import re
 import time
-from collections.abc import Mapping
 from typing import Final
 
 import structlog
@@ -10,10 +9,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from eventmanager.core.errors import TooLarge
 from eventmanager.core.ids import uuid7
 
-MEBIBYTE: Final = 1024 * 1024
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger("app")
 
@@ -62,32 +59,3 @@ def _request_id(scope: Scope) -> str:
     """Return the caller's `X-Request-ID` when it is harmless to log, else a new one."""
     given: bytes = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
     return given.decode() if _SANE_REQUEST_ID.fullmatch(given) else uuid7().hex
-
-
-class BodyLimit:
-    """Refuses a body larger than its path's limit, by its declared length or while it is read."""
-
-    def __init__(self, app: ASGIApp, *, limit_bytes: int, exceptions: Mapping[str, int]) -> None:
-        self.app = app
-        self._limit_bytes = limit_bytes
-        self._exceptions = exceptions
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run one request with a `receive` that counts."""
-        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
-            await self.app(scope, receive, send)
-            return
-        limit = self._exceptions.get(scope["path"], self._limit_bytes)
-        declared = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
-        received = int(declared) if declared.isdigit() and int(declared) > limit else 0
-
-        async def counted() -> Message:
-            nonlocal received
-            if received <= limit:
-                message = await receive()
-                received += len(message.get("body", b""))
-            if received > limit:
-                raise TooLarge(f"The body is larger than {limit} bytes", limit_bytes=limit)
-            return message
-
-        await self.app(scope, counted, send)

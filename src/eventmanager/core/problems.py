@@ -20,10 +20,16 @@ STATUS: Final[Mapping[type[errors.EventManagerError], int]] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.PreconditionFailed: 412,
-    errors.TooLarge: 413,
-    errors.UnsupportedMedia: 415,
     errors.Invalid: 422,
     errors.Unavailable: 503,
+}
+# Stable codes of what the framework itself refuses; the phrases differ between Python versions.
+FRAMEWORK_CODES: Final = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
 }
 RETRY_AFTER_SECONDS: Final = 2
 
@@ -49,12 +55,17 @@ def problem(
     *,
     status: int,
     code: str,
+    title: str,
     detail: str,
     facts: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return an `application/problem+json` response (RFC 9457)."""
-    body = _head(request, status=status, code=code) | {"detail": detail} | dict(facts or {})
+    body = (
+        _head(request, status=status, code=code, title=title)
+        | {"detail": detail}
+        | dict(facts or {})
+    )
     return Response(
         orjson.dumps(body, default=str, option=orjson.OPT_UTC_Z),
         status_code=status,
@@ -67,14 +78,15 @@ def invalid(
     request: Request, details: list[dict[str, Any]], *, code: str = errors.Invalid.code
 ) -> Response:
     """Return a 422 in the shape FastAPI's clients expect, with the problem members beside it."""
-    body = _head(request, status=422, code=code) | {"detail": details}
+    title = errors.Invalid.title
+    body = _head(request, status=422, code=code, title=title) | {"detail": details}
     return Response(orjson.dumps(body, default=str), status_code=422, media_type="application/json")
 
 
-def _head(request: Request, *, status: int, code: str) -> dict[str, Any]:
+def _head(request: Request, *, status: int, code: str, title: str) -> dict[str, Any]:
     return {
         "type": f"urn:eventmanager:problem:{code}",
-        "title": HTTPStatus(status).phrase,
+        "title": title,
         "status": status,
         "code": code,
         "instance": request.url.path,
@@ -100,6 +112,7 @@ async def _domain_error(request: Request, error: Exception) -> Response:
         request,
         status=status,
         code=error.code,
+        title=error.title,
         detail=error.detail,
         facts=error.facts,
         headers=headers,
@@ -132,11 +145,11 @@ def _plain(value: object) -> object:
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     return problem(
         request,
         status=error.status_code,
-        code=code,
+        code=FRAMEWORK_CODES.get(error.status_code, "http_error"),
+        title=HTTPStatus(error.status_code).phrase,
         detail=str(error.detail),
         headers=error.headers,
     )
@@ -148,6 +161,7 @@ async def _unexpected(request: Request, error: Exception) -> Response:
         request,
         status=500,
         code="internal_error",
+        title="Internal error",
         detail="Something went wrong on our side; the log has it under this request_id.",
         headers={"X-Request-ID": request.scope.get("state", {}).get("request_id", "")},
     )

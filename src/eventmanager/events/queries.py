@@ -45,7 +45,7 @@ _RECORDED: Final = f"""
         WHERE g.user_id <> :caller_id
     )
     SELECT written.data, e.version, {PERMISSIONS_OF_E} AS permissions FROM written, e
-"""  # noqa: S608  # built from constants, as all SQL of this module
+"""  # built from constants, as all SQL of this module
 
 # Creates the given events, with their Owner's grant, occurrences, series and first version, and
 # answers their data in the given order.
@@ -106,8 +106,11 @@ STANDING: Final = query("""
     WHERE e.id = :event_id AND e.deleted_at IS NULL
 """)
 
-# Changes what does not concern the time, in one statement. `versions` are those that If-Match
-# admits, null for all.
+# The event `e` is of one of the versions that If-Match admits; null admits all.
+_EXPECTED: Final = """(
+    CAST(:versions AS integer[]) IS NULL OR e.version = ANY(CAST(:versions AS integer[])))"""
+
+# Changes what does not concern the time, in one statement.
 EDIT: Final = query(f"""
     WITH e AS (
         UPDATE events AS e SET
@@ -120,7 +123,7 @@ EDIT: Final = query(f"""
         FROM grants g
         WHERE e.id = :event_id AND e.deleted_at IS NULL
           AND g.event_id = e.id AND g.user_id = :caller_id AND g.role IN {MAY_EDIT}
-          AND (CAST(:versions AS integer[]) IS NULL OR e.version = ANY(CAST(:versions AS integer[])))
+          AND {_EXPECTED}
         RETURNING e.*
     ), {_RECORDED}
 """)
@@ -130,7 +133,7 @@ LOCK: Final = query(f"""
     SELECT e.* FROM events e JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
     WHERE e.id = :event_id AND e.deleted_at IS NULL
       AND g.role IN {MAY_EDIT} AND (g.role = 'Owner' OR NOT CAST(:only_owner AS boolean))
-      AND (CAST(:versions AS integer[]) IS NULL OR e.version = ANY(CAST(:versions AS integer[])))
+      AND {_EXPECTED}
     FOR NO KEY UPDATE OF e
 """)
 

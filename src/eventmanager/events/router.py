@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from eventmanager.accounts.access import CurrentUser
 from eventmanager.core.errors import Invalid
 from eventmanager.core.http import (
+    MEBIBYTE,
     Db,
     Now,
     errors,
@@ -83,6 +84,7 @@ async def create_event(draft: EventCreate, caller: CurrentUser, db: Db, now: Now
 
 @events.post(
     "/batch",
+    max_body_size=8 * MEBIBYTE,
     status_code=201,
     summary="Create many events",
     response_model=list[EventRead],

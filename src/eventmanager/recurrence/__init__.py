@@ -7,8 +7,8 @@ whether any are left. No clock, no database: values in, values out, and always b
 from eventmanager.recurrence.expansion import Occurrence, expand, is_finished
 from eventmanager.recurrence.lines import MAX_LENGTH
 from eventmanager.recurrence.parsing import parse
-from eventmanager.recurrence.rule import InvalidRecurrence
 from eventmanager.recurrence.series import Series
+from eventmanager.recurrence.values import InvalidRecurrence
 from eventmanager.recurrence.walk import MAX_OCCURRENCES
 
 __all__ = [

@@ -13,9 +13,11 @@ from datetime import date
 from itertools import accumulate, pairwise
 from typing import Final
 
-from eventmanager.recurrence.rule import Frequency, Rule
+from eventmanager.recurrence.rule import Rule
+from eventmanager.recurrence.values import Frequency
 
 ALL_MONTHS: Final = tuple(range(1, 13))
+_MOST_IN_MONTH: Final = 5
 _COMMON: Final = (0, *accumulate((31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)))
 _LEAP: Final = (0, *accumulate((31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)))
 
@@ -99,6 +101,9 @@ def _weekdays(rule: Rule, year: int, months: Sequence[int]) -> set[int]:
     shift = (new_year(year) - 1) % 7
     days: set[int] = set()
     for ordinal, weekday in rule.by_day:
+        # No month has a sixth Monday: hundreds of such values must not cost a look at each month.
+        if monthly and abs(ordinal) > _MOST_IN_MONTH:
+            continue
         for first, after in spans:
             same = range(first + (weekday - shift - first) % 7, after, 7)
             if ordinal == 0:

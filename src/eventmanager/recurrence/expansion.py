@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from eventmanager.recurrence.rule import InvalidRecurrence
 from eventmanager.recurrence.series import EARLIEST, LATEST, Series, rule_starts
+from eventmanager.recurrence.values import InvalidRecurrence
 from eventmanager.recurrence.walk import MAX_OCCURRENCES
 from eventmanager.recurrence.wallclock import as_utc, days_later
 

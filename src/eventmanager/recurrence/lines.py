@@ -9,7 +9,7 @@ from datetime import date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from eventmanager.recurrence.rule import InvalidRecurrence, parse_moment, quoted
+from eventmanager.recurrence.values import InvalidRecurrence, parse_moment, quoted
 from eventmanager.recurrence.wallclock import FIRST_YEAR, LAST_YEAR, first_midnight, instant_of
 
 MAX_LENGTH: Final = 4_000
@@ -69,8 +69,10 @@ def read_pattern(pattern: str) -> Pattern:
     return Pattern(rule, rdates, tuple(line for line in dates if line.name == "EXDATE"))
 
 
-def instants(line: DateLine, zone: ZoneInfo, *, all_day: bool) -> Iterator[datetime]:
-    """Yield the instants of a line in UTC; `zone` is the event's own.
+def instants(
+    line: DateLine, zone: ZoneInfo, *, start: datetime, all_day: bool
+) -> Iterator[datetime]:
+    """Yield the instants of a line in UTC; `zone` and `start` are the event's own.
 
     An all-day event takes dates, any other takes dates with times (RFC 5545, 3.8.5.1 and 3.8.5.2).
     """
@@ -80,7 +82,7 @@ def instants(line: DateLine, zone: ZoneInfo, *, all_day: bool) -> Iterator[datet
         if not isinstance(moment, datetime):
             yield first_midnight(moment, zone)
         elif moment.tzinfo is None:
-            yield instant_of(moment, line.zone or zone)
+            yield instant_of(moment, line.zone or zone, start=start)
         else:
             yield moment
 

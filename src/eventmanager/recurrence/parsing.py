@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from itertools import chain
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from eventmanager.recurrence.lines import DateLine, instants, read_pattern
-from eventmanager.recurrence.rule import InvalidRecurrence, Rule, parse_rule
+from eventmanager.recurrence.rule import Rule, parse_rule
 from eventmanager.recurrence.series import LATEST, SLACK, Series, rule_starts
+from eventmanager.recurrence.values import InvalidRecurrence
 from eventmanager.recurrence.walk import make_walk, nth
 from eventmanager.recurrence.wallclock import (
     FIRST_YEAR,
@@ -36,7 +36,7 @@ def parse(
     lines = read_pattern(pattern)
     start, end = as_utc(start), as_utc(end)
     _check_times(start, end, time_zone, all_day=all_day)
-    rdates = _dates(lines.rdates, time_zone, all_day=all_day)
+    rdates = _dates(lines.rdates, time_zone, start=start, all_day=all_day)
     series = Series(
         start=start,
         time_zone=time_zone,
@@ -59,7 +59,7 @@ def parse(
                 "The rule never occurs: no date matches all of its parts from the start "
                 f"of the event to the end of year {LAST_YEAR}; change or remove parts."
             )
-    exdates = _dates(lines.exdates, time_zone, all_day=all_day)
+    exdates = _dates(lines.exdates, time_zone, start=start, all_day=all_day)
     if not exdates:
         return series
     series = replace(series, exdates=exdates)
@@ -98,8 +98,12 @@ def _day(instant: datetime, zone: ZoneInfo) -> date:
     return instant.astimezone(zone).date()
 
 
-def _dates(lines: Iterable[DateLine], zone: ZoneInfo, *, all_day: bool) -> frozenset[datetime]:
-    return frozenset(chain.from_iterable(instants(line, zone, all_day=all_day) for line in lines))
+def _dates(
+    lines: Iterable[DateLine], zone: ZoneInfo, *, start: datetime, all_day: bool
+) -> frozenset[datetime]:
+    return frozenset(
+        instant for line in lines for instant in instants(line, zone, start=start, all_day=all_day)
+    )
 
 
 def _ruled(series: Series, rule: Rule) -> Series:
@@ -121,14 +125,14 @@ def _ruled(series: Series, rule: Rule) -> Series:
         return replace(series, walk=walk, last=last or series.last)
     if rule.until is None or rule.until.year > LAST_YEAR:
         return replace(series, walk=walk)
-    until = _until(rule.until, zone, all_day=series.all_day)
+    until = _until(rule.until, zone, start=series.start, all_day=series.all_day)
     if until < series.start:
         raise InvalidRecurrence("The rule never occurs: UNTIL is before the start of the event.")
     last = min(series.last, until.astimezone(zone) + SLACK)
     return replace(series, walk=walk, until=until, last=last)
 
 
-def _until(moment: date | datetime, zone: ZoneInfo, *, all_day: bool) -> datetime:
+def _until(moment: date | datetime, zone: ZoneInfo, *, start: datetime, all_day: bool) -> datetime:
     """Return the last instant at which an occurrence may start (UNTIL is inclusive).
 
     UNTIL is UTC whenever DTSTART has a TZID (RFC 5545, 3.3.10), so timed events compare instants;
@@ -143,7 +147,7 @@ def _until(moment: date | datetime, zone: ZoneInfo, *, all_day: bool) -> datetim
     if all_day:
         # RFC 5545 wants a date here; programs that add a time mean the date they wrote.
         return first_midnight(moment.date(), zone)
-    return moment if moment.tzinfo else instant_of(moment, zone)
+    return moment if moment.tzinfo else instant_of(moment, zone, start=start)
 
 
 _BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)

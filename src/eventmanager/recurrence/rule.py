@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from datetime import date, datetime
+from typing import Any, Final
 
-WEEKDAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
-
-
-class InvalidRecurrence(ValueError):
-    """A recurrence pattern cannot be used; `reason` is a sentence that says why and what to do."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Frequency(StrEnum):
-    """The periods a rule may repeat by; sub-daily ones are refused."""
-
-    DAILY = "DAILY"
-    WEEKLY = "WEEKLY"
-    MONTHLY = "MONTHLY"
-    YEARLY = "YEARLY"
-
-
-class ByDay(NamedTuple):
-    """One BYDAY value: `weekday` 0 is Monday; `ordinal` 0 means every such weekday."""
-
-    ordinal: int
-    weekday: int
+from eventmanager.recurrence.values import (
+    ByDay,
+    Frequency,
+    InvalidRecurrence,
+    parse_moment,
+    quoted,
+    read_by_day,
+    read_frequency,
+    read_numbers,
+    read_positive,
+    read_week_start,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,47 +73,6 @@ def parse_rule(text: str) -> Rule:
     return rule
 
 
-def parse_moment(name: str, value: str) -> date | datetime:
-    """Read a DATE or DATE-TIME (RFC 5545, 3.3.4 and 3.3.5): aware if it ends in Z, else naive."""
-    match = _MOMENT.fullmatch(value)
-    if match is None:
-        raise InvalidRecurrence(
-            f"{name} holds {quoted(value)}, which is neither a date such as 20250131 "
-            "nor a date and time such as 20250131T093000 or 20250131T093000Z."
-        )
-    day, clock, utc = match.groups()
-    try:
-        if clock is None:
-            return date(int(day[:4]), int(day[4:6]), int(day[6:]))
-        return datetime(
-            int(day[:4]),
-            int(day[4:6]),
-            int(day[6:]),
-            int(clock[:2]),
-            int(clock[2:4]),
-            int(clock[4:]),
-            tzinfo=UTC if utc else None,
-        )
-    except ValueError:
-        raise InvalidRecurrence(
-            f"{name} holds {quoted(value)}, which is not a date and time that exists."
-        ) from None
-
-
-def quoted(text: str) -> str:
-    """Show what the user wrote in a reason, cut so that a hostile pattern makes no long answer."""
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
-
-
-_SHOWN: Final = 40
-_MOMENT: Final = re.compile(r"([0-9]{8})(?:T([0-9]{6})(Z)?)?")
-_SUB_DAILY: Final = ("HOURLY", "MINUTELY", "SECONDLY")
-_BY_DAY: Final = re.compile(r"([+-]?[0-9]{1,2})?(MO|TU|WE|TH|FR|SA|SU)")
-_NUMBER: Final = re.compile(r"([+-]?)([0-9]{1,3})")
-_POSITIVE: Final = re.compile(r"[0-9]{1,10}")
-_MAX_WEEK: Final = 53
-
-
 def _unknown_part(name: str) -> str:
     if name in {"RSCALE", "SKIP"}:
         return f"{name} (RFC 7529) is not supported: the calendar is Gregorian; leave it out."
@@ -139,98 +83,22 @@ def _unknown_part(name: str) -> str:
     return f"{quoted(name)} is not a part of a recurrence rule (RFC 5545, 3.3.10); leave it out."
 
 
-def _frequency(_name: str, value: str) -> Frequency:
-    if value in _SUB_DAILY:
-        raise InvalidRecurrence(
-            f"FREQ={value} is not supported; use FREQ=DAILY with BYHOUR or BYMINUTE instead."
-        )
-    if value not in Frequency.__members__:
-        raise InvalidRecurrence(
-            f"FREQ must be DAILY, WEEKLY, MONTHLY or YEARLY, not {quoted(value)}."
-        )
-    return Frequency(value)
-
-
-def _positive(name: str, value: str) -> int:
-    number = int(value) if _POSITIVE.fullmatch(value) else 0
-    if number == 0:
-        raise InvalidRecurrence(
-            f"{name} must be a whole number of at least 1 and at most ten digits, "
-            f"not {quoted(value)}."
-        )
-    return number
-
-
-def _week_start(name: str, value: str) -> int:
-    if value not in WEEKDAYS:
-        raise InvalidRecurrence(
-            f"{name} must be one of {', '.join(WEEKDAYS)}, not {quoted(value)}."
-        )
-    return WEEKDAYS.index(value)
-
-
-def _by_day(name: str, value: str) -> tuple[ByDay, ...]:
-    days = set()
-    for item in value.split(","):
-        match = _BY_DAY.fullmatch(item)
-        if match is None:
-            raise InvalidRecurrence(
-                f"{name} holds {quoted(item)}; write weekdays as {', '.join(WEEKDAYS)}, "
-                "with a number in front for the n-th one, such as 1MO or -1FR."
-            )
-        ordinal, weekday = match.groups()
-        if ordinal is not None and not 1 <= abs(int(ordinal)) <= _MAX_WEEK:
-            raise InvalidRecurrence(
-                f"{name} holds {quoted(item)}; the number before a weekday must be "
-                "between 1 and 53 or between -53 and -1."
-            )
-        days.add(ByDay(int(ordinal or 0), WEEKDAYS.index(weekday)))
-    return tuple(sorted(days))
-
-
-def _numbers(low: int, high: int) -> Callable[[str, str], tuple[int, ...]]:
-    """Make a reader of a list of numbers; a list that starts at 1 and may count back has -1 too."""
-
-    def read(name: str, value: str) -> tuple[int, ...]:
-        signed = name in _SIGNED
-        numbers = set()
-        for item in value.split(","):
-            match = _NUMBER.fullmatch(item)
-            number = int(item) if match else None
-            if (
-                match is None
-                or number is None
-                or (bool(match[1]) and not signed)
-                or not low <= (abs(number) if signed else number) <= high
-            ):
-                also = f" or between -{high} and -{low}" if signed else ""
-                raise InvalidRecurrence(
-                    f"{name} must hold whole numbers between {low} and {high}{also}, "
-                    f"separated by commas, not {quoted(item)}."
-                )
-            numbers.add(number)
-        return tuple(sorted(numbers))
-
-    return read
-
-
-_SIGNED: Final = frozenset({"BYWEEKNO", "BYYEARDAY", "BYMONTHDAY", "BYSETPOS"})
 _PARTS: Final[dict[str, tuple[str, Callable[[str, str], object]]]] = {
-    "FREQ": ("frequency", _frequency),
-    "INTERVAL": ("interval", _positive),
-    "COUNT": ("count", _positive),
+    "FREQ": ("frequency", read_frequency),
+    "INTERVAL": ("interval", read_positive),
+    "COUNT": ("count", read_positive),
     "UNTIL": ("until", parse_moment),
-    "WKST": ("week_start", _week_start),
-    "BYMONTH": ("by_month", _numbers(1, 12)),
-    "BYWEEKNO": ("by_week_no", _numbers(1, 53)),
-    "BYYEARDAY": ("by_year_day", _numbers(1, 366)),
-    "BYMONTHDAY": ("by_month_day", _numbers(1, 31)),
-    "BYDAY": ("by_day", _by_day),
-    "BYHOUR": ("by_hour", _numbers(0, 23)),
-    "BYMINUTE": ("by_minute", _numbers(0, 59)),
+    "WKST": ("week_start", read_week_start),
+    "BYMONTH": ("by_month", read_numbers(1, 12)),
+    "BYWEEKNO": ("by_week_no", read_numbers(1, 53, signed=True)),
+    "BYYEARDAY": ("by_year_day", read_numbers(1, 366, signed=True)),
+    "BYMONTHDAY": ("by_month_day", read_numbers(1, 31, signed=True)),
+    "BYDAY": ("by_day", read_by_day),
+    "BYHOUR": ("by_hour", read_numbers(0, 23)),
+    "BYMINUTE": ("by_minute", read_numbers(0, 59)),
     # RFC 5545 allows BYSECOND=60 for leap seconds, which no clock of ours can show.
-    "BYSECOND": ("by_second", _numbers(0, 59)),
-    "BYSETPOS": ("by_set_pos", _numbers(1, 366)),
+    "BYSECOND": ("by_second", read_numbers(0, 59)),
+    "BYSETPOS": ("by_set_pos", read_numbers(1, 366, signed=True)),
 }
 
 

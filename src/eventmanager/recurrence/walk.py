@@ -1,7 +1,4 @@
-"""Walks the instances of a rule on the wall clock, period by period, always between two bounds.
-
-Work is bounded by the calendar, not by the rule: at most 301 years, each looked at once, whatever
-INTERVAL, COUNT or the BY lists say.
+"""Walks the instances of a rule on the wall clock, always between two bounds.
 
 Wall clocks here are aware datetimes of one zone object: Python adds to and compares such datetimes
 by what the clock shows, never by instant, which is just what RFC 5545 asks.
@@ -13,18 +10,12 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import pairwise
 from math import prod
 from typing import Final, NamedTuple
 
-from eventmanager.recurrence.days import (
-    ALL_MONTHS,
-    days_of_year,
-    kind_of_year,
-    month_bounds,
-    new_year,
-)
-from eventmanager.recurrence.rule import ByDay, Frequency, InvalidRecurrence, Rule
+from eventmanager.recurrence.periods import periods, years
+from eventmanager.recurrence.rule import Rule
+from eventmanager.recurrence.values import ByDay, Frequency, InvalidRecurrence
 
 MAX_OCCURRENCES: Final = 5_000
 # The offsets of a block never reach beyond a year, so their timedeltas can be made once.
@@ -156,116 +147,13 @@ def _blocks(walk: Walk, first: int, last: int) -> Iterator[Block]:
     if not walk.times:
         return
     if not rule.by_set_pos:
-        for base, days in _years(walk, first, last):
+        for base, days in years(rule, walk.start, first, last):
             yield Block(base, days, range(len(days) * len(walk.times)))
         return
     picked: dict[int, list[int]] = {}
-    for base, days in _periods(walk, first, last):
+    for base, days in periods(rule, walk.start, first, last):
         size = len(days) * len(walk.times)
         if size not in picked:
             picked[size] = _positions(rule.by_set_pos, size)
         if picked[size]:
             yield Block(base, days, picked[size])
-
-
-def _periods(walk: Walk, first: int, last: int) -> Iterator[tuple[int, Sequence[int]]]:
-    """Yield the chosen days of each period as `_years` does; none is empty."""
-    if walk.rule.frequency is Frequency.WEEKLY:
-        yield from _weeks(walk, first, last)
-        return
-    for base, days in _years(walk, first, last):
-        if walk.rule.frequency is Frequency.YEARLY:
-            yield base, days
-            continue
-        for begin, after in pairwise(month_bounds(_year(base))):
-            month = days[bisect_left(days, begin) : bisect_left(days, after)]
-            if month:
-                yield base, month
-
-
-def _weeks(walk: Walk, first: int, last: int) -> Iterator[tuple[int, Sequence[int]]]:
-    """Yield the chosen days of each week, joining the halves that 1 January cuts a week into."""
-    known: dict[object, list[tuple[int, list[int]]]] = {}
-    held_base, held = 0, list[int]()
-    # A week may begin in the year before, and end in the year after, the days asked for.
-    for base, days in _years(walk, first - 6, last + 6):
-        key = (base % 7, tuple(days))
-        if key not in known:
-            known[key] = _cut_into_weeks(days, (base - _week_origin(walk)) % 7)
-        for ahead, week in known[key]:
-            if base + ahead == held_base:
-                held = held + week
-                continue
-            if held:
-                yield held_base, held
-            held_base, held = base + ahead, week
-    if held:
-        yield held_base, held
-
-
-def _cut_into_weeks(days: Sequence[int], passed: int) -> list[tuple[int, list[int]]]:
-    """Group `days` of a year whose first day has `passed` days of its week before it.
-
-    Each week has its first day relative to 1 January, and its chosen days relative to that.
-    """
-    weeks: list[tuple[int, list[int]]] = []
-    for day in days:
-        begin = day - (day + passed) % 7
-        if not weeks or weeks[-1][0] != begin:
-            weeks.append((begin, []))
-        weeks[-1][1].append(day - begin)
-    return weeks
-
-
-def _week_origin(walk: Walk) -> int:
-    """Return the ordinal of the first day of DTSTART's week, by WKST."""
-    start = walk.start.toordinal()
-    return start - (start - 1 - walk.rule.week_start) % 7
-
-
-def _years(walk: Walk, first: int, last: int) -> Iterator[tuple[int, Sequence[int]]]:
-    """Yield the ordinal of 1 January and the offsets of the chosen days, of years that have any.
-
-    INTERVAL is applied here: a year without a period of the rule is stepped over.
-    """
-    rule = walk.rule
-    known: dict[object, tuple[int, ...]] = {}
-    year, step = _year(first), 1
-    if rule.frequency is Frequency.YEARLY:
-        step = rule.interval
-        year += (walk.start.year - year) % step
-    for current in range(year, _year(last) + 1, step):
-        months = _months(walk, current)
-        key = (kind_of_year(current), months)
-        if key not in known:
-            known[key] = days_of_year(rule, current, months)
-        base = new_year(current)
-        days = _thinned(walk, base, known[key])
-        if days:
-            yield base, days
-
-
-def _year(ordinal: int) -> int:
-    return datetime.fromordinal(ordinal).year
-
-
-def _months(walk: Walk, year: int) -> tuple[int, ...]:
-    """Return the months of `year` that BYMONTH, and INTERVAL of a MONTHLY rule, leave."""
-    months = walk.rule.by_month or ALL_MONTHS
-    interval = walk.rule.interval
-    if interval == 1 or walk.rule.frequency is not Frequency.MONTHLY:
-        return months
-    ahead = (year - walk.start.year) * 12 - walk.start.month
-    return tuple(month for month in months if (ahead + month) % interval == 0)
-
-
-def _thinned(walk: Walk, base: int, days: tuple[int, ...]) -> Sequence[int]:
-    """Keep the days that INTERVAL leaves of a DAILY or WEEKLY rule."""
-    interval = walk.rule.interval
-    if interval > 1 and walk.rule.frequency is Frequency.DAILY:
-        ahead = base - walk.start.toordinal()
-        return [day for day in days if (ahead + day) % interval == 0]
-    if interval > 1 and walk.rule.frequency is Frequency.WEEKLY:
-        ahead = base - _week_origin(walk)
-        return [day for day in days if (ahead + day) // 7 % interval == 0]
-    return days

@@ -10,13 +10,19 @@ FIRST_YEAR: Final = 1900
 LAST_YEAR: Final = 2200
 
 
-def instant_of(local: datetime, zone: ZoneInfo) -> datetime:
-    """Return the instant, in UTC, of the naive wall clock `local`.
+def instant_of(local: datetime, zone: ZoneInfo, *, start: datetime) -> datetime:
+    """Return the instant, in UTC, of the naive wall clock `local` in a series from `start`.
 
     A time in a gap is read with the offset before it, one in an overlap is the first of the two
-    (RFC 5545, 3.3.5). PEP 495 calls both fold=0, which every naive wall clock of ours has.
+    (RFC 5545, 3.3.5), which PEP 495 calls fold=0; but a series that starts in the second of two
+    equal hours means the second one there, too.
     """
-    return local.replace(tzinfo=zone).astimezone(UTC)
+    aware = local.replace(tzinfo=zone)
+    instant = aware.astimezone(UTC)
+    if instant < start:
+        second = aware.replace(fold=1).astimezone(UTC)
+        return second if second >= start else instant
+    return instant
 
 
 def first_midnight(day: date, zone: ZoneInfo) -> datetime:

@@ -75,7 +75,7 @@ CLASHES: Final = query(f"""
     WHERE o.busy AND o.event_id IS DISTINCT FROM CAST(:replacing AS uuid)
     ORDER BY wanted.number, o.start_time, o.event_id
     LIMIT :limit
-""")  # noqa: S608  # built from constants of this module
+""")  # built from constants of this module
 
 # Timelines that must be stored further before a window of the reader's ending at :until is whole.
 BEHIND: Final = query("""

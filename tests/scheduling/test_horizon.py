@@ -1,0 +1,228 @@
+"""Stored occurrences reach as far as anybody looks, and clashes are seen that far."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from eventmanager.core.config import Settings
+from eventmanager.core.database import Database, Query
+from eventmanager.core.time import rfc3339
+from tests.conftest import MovableClock, User, register, started
+
+BERLIN = ZoneInfo("Europe/Berlin")
+_STORED = Query(
+    "SELECT count(*), max(start_time) FROM occurrences WHERE owner_id = $1", ("owner_id",)
+)
+
+
+def in_years(years: int, *, month: int = 7, day: int = 1) -> datetime:
+    """Return a midnight UTC some years from now."""
+    return datetime(datetime.now(UTC).year + years, month, day, tzinfo=UTC)
+
+
+def standup(**fields: Any) -> dict[str, Any]:
+    """Return an endless daily series at nine in Berlin, beginning next year."""
+    day = in_years(1, month=1).date()
+    return {
+        "title": "Standup",
+        "start_time": f"{day}T09:00:00",
+        "end_time": f"{day}T09:15:00",
+        "time_zone": "Europe/Berlin",
+        "recurrence_pattern": "RRULE:FREQ=DAILY",
+        **fields,
+    }
+
+
+async def agenda(user: User, start: datetime, end: datetime) -> list[dict[str, Any]]:
+    """Return what takes place in a window."""
+    window = {"start": rfc3339(start), "end": rfc3339(end)}
+    answer = await user.client.get("/api/occurrences", params=window)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json())
+
+
+async def book(user: User, body: dict[str, Any]) -> int:
+    """Create an event and return the status."""
+    return (await user.client.post("/api/events", json=body)).status_code
+
+
+@pytest.mark.parametrize("years", [1, 3, 5, 8])
+@pytest.mark.parametrize("month", [3, 7, 10])
+async def test_an_endless_series_is_there_in_years_to_come(
+    alice: User, years: int, month: int
+) -> None:
+    """At nine on Berlin's clock each day, through both changes of the year."""
+    assert await book(alice, standup()) == 201
+    start = in_years(years, month=month)
+    found = await agenda(alice, start, start + timedelta(days=31))
+    days = [start.date() + timedelta(days=n) for n in range(31)]
+    expected = [datetime(d.year, d.month, d.day, 9, tzinfo=BERLIN).astimezone(UTC) for d in days]
+    assert [item["start_time"] for item in found] == [rfc3339(instant) for instant in expected]
+
+
+async def test_a_window_beyond_ten_years_is_refused(alice: User) -> None:
+    """With the furthest instant that may be asked for."""
+    start = in_years(20)
+    for path in ("/api/occurrences", "/api/events"):
+        window = {"start": rfc3339(start), "end": rfc3339(start + timedelta(days=1))}
+        answer = await alice.client.get(path, params=window)
+        assert (answer.status_code, answer.json()["code"]) == (422, "window_too_far")
+        assert answer.json()["detail"][0]["ctx"]["limit"] < rfc3339(start)
+
+
+async def test_two_years_are_stored_at_first_and_more_on_demand(
+    alice: User, database: Database
+) -> None:
+    """A write costs two years of rows; only who looks further pays for more."""
+    await book(alice, standup())
+
+    async def stored() -> tuple[int, datetime]:
+        async with database.reading() as read:
+            row = await read.first(_STORED, owner_id=alice.id)
+        assert row is not None
+        return row[0], row[1]
+
+    count, last = await stored()
+    assert 700 < count < 1200
+    assert last < in_years(4)
+    await agenda(alice, in_years(6), in_years(6) + timedelta(days=1))
+    _, last = await stored()
+    assert last > in_years(6)
+
+
+@pytest.mark.parametrize("years", [1, 6, 9])
+async def test_a_clash_years_ahead_is_refused_at_write_time(alice: User, years: int) -> None:
+    """A single event onto a series that began long before, in summer and in winter."""
+    await book(alice, standup())
+    for month, hour in ((1, 8), (7, 7)):
+        day = in_years(years, month=month, day=15)
+        taken = {
+            "title": "Dentist",
+            "start_time": rfc3339(day.replace(hour=hour, minute=10)),
+            "end_time": rfc3339(day.replace(hour=hour, minute=20)),
+        }
+        assert await book(alice, taken) == 409
+        free = taken | {
+            "start_time": rfc3339(day.replace(hour=hour, minute=15)),
+            "end_time": rfc3339(day.replace(hour=hour, minute=59)),
+        }
+        assert await book(alice, free) == 201
+
+
+@pytest.mark.parametrize("years", [1, 6, 9])
+async def test_a_series_onto_an_event_years_ahead_is_refused(alice: User, years: int) -> None:
+    """The other way round: the single event was first."""
+    day = in_years(years).replace(hour=7)
+    dentist = {
+        "title": "Dentist",
+        "start_time": rfc3339(day),
+        "end_time": rfc3339(day + timedelta(minutes=5)),
+    }
+    assert await book(alice, dentist) == 201
+    answer = await alice.client.post("/api/events", json=standup())
+    assert answer.status_code == 409
+    assert answer.json()["conflicts"][0]["requested"]["start_time"] == rfc3339(day)
+
+
+async def test_a_series_that_begins_years_ahead_is_checked(alice: User) -> None:
+    """Against what is endless since today."""
+    await book(alice, standup())
+    day = in_years(6).date()
+    later = standup(start_time=f"{day}T09:10:00", end_time=f"{day}T09:20:00")
+    assert await book(alice, later) == 409
+
+
+async def test_a_series_may_not_overlap_itself(alice: User) -> None:
+    """Two of its own occurrences are two busy times of one owner."""
+    day = in_years(1).date()
+    night = {"title": "Watch", "start_time": f"{day}T00:00:00Z", "recurrence_pattern": "FREQ=DAILY"}
+    long = await alice.client.post(
+        "/api/events", json=night | {"end_time": f"{day + timedelta(days=1)}T00:00:01Z"}
+    )
+    assert (long.status_code, long.json()["code"]) == (409, "time_conflict")
+    full = night | {"end_time": f"{day + timedelta(days=1)}T00:00:00Z"}
+    assert await book(alice, full) == 201
+
+
+async def test_events_of_any_length_are_found(alice: User) -> None:
+    """From a minute to seven years: what touches a time clashes with it, what ends there does not."""
+    begin = in_years(1)
+    lengths = [timedelta(minutes=1), timedelta(days=1), timedelta(days=20), timedelta(days=500)]
+    for length in [*lengths, timedelta(days=2_500)]:
+        body = {"title": "Long", "start_time": rfc3339(begin), "end_time": rfc3339(begin + length)}
+        created = await alice.client.post("/api/events", json=body)
+        assert created.status_code == 201
+        end = begin + length
+        moment = timedelta(seconds=1)
+        for start, stop, status in (
+            (end - moment, end, 409),
+            (begin, begin + moment, 409),
+            (begin - moment, end + moment, 409),
+            (end, end + moment, 201),
+            (begin - moment, begin, 201),
+        ):
+            probe = {"title": "Probe", "start_time": rfc3339(start), "end_time": rfc3339(stop)}
+            answer = await alice.client.post("/api/events", json=probe)
+            assert answer.status_code == status, (length, start, stop)
+            if status == 201:
+                await alice.client.delete(answer.headers["Location"])
+        await alice.client.delete(created.headers["Location"])
+
+
+async def test_with_the_clock_ten_years_on_an_endless_series_is_still_there(
+    settings: Settings,
+) -> None:
+    """A series never fades away as the years pass, and still refuses what clashes."""
+    clock = MovableClock()
+    async with started(settings, clock=clock) as app:
+        user = await register(app)
+        assert await book(user, standup()) == 201
+        clock.offset = timedelta(days=3653)
+        token = await user.client.post(
+            "/api/auth/login",
+            json={"username": user.username, "password": "correct horse battery staple"},
+        )
+        user.client.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
+        for years in (10, 12, 19):
+            start = in_years(years)
+            found = await agenda(user, start, start + timedelta(days=7))
+            assert [item["start_time"][11:] for item in found] == ["07:00:00Z"] * 7
+        taken = {
+            "title": "Dentist",
+            "start_time": rfc3339(in_years(11).replace(hour=7)),
+            "end_time": rfc3339(in_years(11).replace(hour=8)),
+        }
+        assert await book(user, taken) == 409
+        await user.client.aclose()
+
+
+async def test_a_dense_series_is_extended_without_end(alice: User) -> None:
+    """The limit of 5,000 occurrences is for one write; looking ahead never meets it."""
+    day = in_years(1).date()
+    pills = {
+        "title": "Pills",
+        "start_time": f"{day}T06:00:00Z",
+        "end_time": f"{day}T06:01:00Z",
+        "recurrence_pattern": "FREQ=DAILY;BYHOUR=6,12,18,22",
+    }
+    assert await book(alice, pills) == 201
+    start = in_years(9)
+    assert len(await agenda(alice, start, start + timedelta(days=3))) == 12
+
+
+async def test_too_many_occurrences_are_refused_with_the_reason(alice: User) -> None:
+    """More than 5,000 up to the horizon: the client learns what to do."""
+    day = in_years(1).date()
+    dense = {
+        "title": "Pulse",
+        "start_time": f"{day}T06:00:00Z",
+        "end_time": f"{day}T06:00:01Z",
+        "recurrence_pattern": "FREQ=DAILY;BYMINUTE=0,10,20,30,40,50;BYHOUR=1,2,3,4",
+    }
+    answer = await alice.client.post("/api/events", json=dense)
+    assert answer.status_code == 422
+    detail = answer.json()["detail"][0]
+    assert detail["type"] == "invalid_rrule"
+    assert "5,000" in detail["ctx"]["reason"]
