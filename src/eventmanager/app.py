@@ -12,12 +12,12 @@ from fastapi import FastAPI
 from eventmanager import api
 from eventmanager.accounts.passwords import Passwords
 from eventmanager.accounts.sessions import SessionCache
-from eventmanager.core import logging, problems
+from eventmanager.core import logging, openapi, problems
 from eventmanager.core.clock import Clock, SystemClock
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.core.http import MEBIBYTE
-from eventmanager.core.middleware import RequestContext
+from eventmanager.core.middleware import BodyLimit, RequestContext
 from eventmanager.core.pages import mount_pages
 
 
@@ -38,7 +38,6 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
         summary=api.SUMMARY,
         description=api.DESCRIPTION,
         openapi_tags=api.TAGS,
-        max_body_size=MEBIBYTE,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
@@ -47,8 +46,12 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     app.state.clock = clock or SystemClock()
     app.state.sessions = SessionCache()
     problems.install(app)
+    openapi.install(app)
     api.mount(app)
     mount_pages(app)
+    app.add_middleware(
+        BodyLimit, limit_bytes=MEBIBYTE, exceptions={"/api/events/batch": 8 * MEBIBYTE}
+    )
     app.add_middleware(RequestContext)
     return app
 

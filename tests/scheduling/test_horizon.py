@@ -147,7 +147,7 @@ async def test_a_series_may_not_overlap_itself(alice: User) -> None:
 
 
 async def test_events_of_any_length_are_found(alice: User) -> None:
-    """From a minute to seven years: what touches a time clashes with it, what ends there does not."""
+    """From a minute to seven years: what touches clashes, what merely meets does not."""
     begin = in_years(1)
     lengths = [timedelta(minutes=1), timedelta(days=1), timedelta(days=20), timedelta(days=500)]
     for length in [*lengths, timedelta(days=2_500)]:

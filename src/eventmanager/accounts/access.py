@@ -1,7 +1,7 @@
 """Who is calling: the dependencies that every protected route takes.
 
-async def read(caller: CurrentUser) -> ...      any signed-in user
-async def manage(caller: CurrentAdmin) -> ...   the global role Admin
+A route declares `caller: CurrentUser` for any signed-in user, or `caller: CurrentAdmin` for the
+global role Admin; a socket, which has no dependencies to wait for, calls `caller_of`.
 """
 
 from contextlib import suppress
@@ -46,7 +46,7 @@ def describe(document: dict[str, Any]) -> None:
 def bearer_token(connection: HTTPConnection) -> str | None:
     """Return the token of `Authorization: Bearer <token>` (RFC 6750, 2.1), if there is one."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
+    return (token.strip() or None) if scheme.lower() == "bearer" else None
 
 
 async def caller_of(connection: HTTPConnection, token: str) -> Caller:

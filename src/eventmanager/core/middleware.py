@@ -1,11 +1,13 @@
-"""What surrounds every request, as plain ASGI: its id and its line in the log."""
+"""What surrounds every request, as plain ASGI: its id, its line in the log, its body limit."""
 
 import re
 import time
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
@@ -59,3 +61,36 @@ def _request_id(scope: Scope) -> str:
     """Return the caller's `X-Request-ID` when it is harmless to log, else a new one."""
     given: bytes = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
     return given.decode() if _SANE_REQUEST_ID.fullmatch(given) else uuid7().hex
+
+
+class BodyLimit:
+    """Refuses a body larger than its path's limit, by its declared length or while it is read.
+
+    Starlette's own limit answers in plain text, which our clients would not understand.
+    """
+
+    def __init__(self, app: ASGIApp, *, limit_bytes: int, exceptions: Mapping[str, int]) -> None:
+        self.app = app
+        self._limit_bytes = limit_bytes
+        self._exceptions = exceptions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one request with a `receive` that counts."""
+        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
+            await self.app(scope, receive, send)
+            return
+        limit = self._exceptions.get(scope["path"], self._limit_bytes)
+        length = next((v for k, v in scope["headers"] if k == b"content-length"), b"")
+        declared = int(length) if length.isdigit() else 0
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            if declared <= limit:
+                message = await receive()
+                received += len(message.get("body", b""))
+            if max(declared, received) > limit:
+                raise HTTPException(413, f"The body may have at most {limit} bytes here")
+            return message
+
+        await self.app(scope, counted, send)

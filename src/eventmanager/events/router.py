@@ -9,7 +9,6 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from eventmanager.accounts.access import CurrentUser
 from eventmanager.core.errors import Invalid
 from eventmanager.core.http import (
-    MEBIBYTE,
     Db,
     Now,
     errors,
@@ -24,6 +23,7 @@ from eventmanager.core.paging import read_cursor
 from eventmanager.core.time import Instant, Window
 from eventmanager.events import lists, service
 from eventmanager.events.schemas import (
+    TIME_CONFLICT,
     EventBatch,
     EventCreate,
     EventRead,
@@ -54,9 +54,12 @@ _LINK: Final[dict[str, Any]] = {
         "schema": {"type": "string"},
     }
 }
-_CONFLICT: Final = (
-    "`time_conflict`: the owner is busy; `conflicts` lists up to 50 pairs, `total` counts"
-)
+_CONFLICT: Final[dict[int | str, dict[str, Any]]] = {
+    409: {
+        "description": "`time_conflict`: the owner is busy at that time",
+        "content": {"application/problem+json": {"schema": TIME_CONFLICT}},
+    }
+}
 
 
 @events.post(
@@ -69,7 +72,8 @@ _CONFLICT: Final = (
             "headers": _ETAG
             | {"Location": {"description": "Where it is.", "schema": {"type": "string"}}}
         },
-        **errors(401, 409, 413, 422, _409=_CONFLICT),
+        **errors(401, 413, 422),
+        **_CONFLICT,
     },
 )
 async def create_event(draft: EventCreate, caller: CurrentUser, db: Db, now: Now) -> Response:
@@ -84,11 +88,10 @@ async def create_event(draft: EventCreate, caller: CurrentUser, db: Db, now: Now
 
 @events.post(
     "/batch",
-    max_body_size=8 * MEBIBYTE,
     status_code=201,
     summary="Create many events",
     response_model=list[EventRead],
-    responses=errors(401, 409, 413, 422, _409=_CONFLICT),
+    responses={**errors(401, 413, 422), **_CONFLICT},
 )
 async def create_events(batch: EventBatch, caller: CurrentUser, db: Db, now: Now) -> Response:
     """Create up to 1,000 events, all or none; they may not overlap each other either."""
@@ -198,7 +201,8 @@ for _method in ("PUT", "PATCH"):
         response_model=EventRead,
         responses={
             200: {"headers": _ETAG},
-            **errors(401, 403, 404, 409, 412, 413, 422, _409=_CONFLICT),
+            **errors(401, 403, 404, 412, 413, 422),
+            **_CONFLICT,
         },
     )
 

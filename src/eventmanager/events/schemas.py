@@ -223,19 +223,44 @@ class OccurrenceRead(BaseModel):
     )
 
 
-class ClashSide(BaseModel):
-    """One of the two intervals of a clash."""
-
-    event_id: UUID | None = Field(None, description="The stored event, unless it is in the batch.")
-    index: int | None = Field(None, description="The place in the batch, from 0.")
-    title: str | None = Field(None, description="Withheld when the caller may not read the event.")
-    recurrence_id: datetime
-    start_time: datetime
-    end_time: datetime
+def _side(**named: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of one of the two intervals of a clash."""
+    instant = {"type": "string", "format": "date-time"}
+    times = dict.fromkeys(("recurrence_id", "start_time", "end_time"), instant)
+    return {"type": "object", "properties": named | times, "required": [*times]}
 
 
-class ClashPair(BaseModel):
-    """What was asked for, and the busy time it would overlap."""
+_INDEX: dict[str, Any] = {"type": "integer", "description": "The place in the batch, from 0."}
 
-    requested: ClashSide
-    existing: ClashSide
+TIME_CONFLICT: dict[str, Any] = {
+    "allOf": [
+        {"$ref": "#/components/schemas/Problem"},
+        {
+            "type": "object",
+            "properties": {
+                "total": {"type": "integer", "description": "How many pairs there are."},
+                "conflicts": {
+                    "type": "array",
+                    "maxItems": 50,
+                    "description": "What was asked for, and what it would overlap.",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "requested": _side(index=_INDEX),
+                            "existing": _side(
+                                index=_INDEX,
+                                event_id={"type": "string", "format": "uuid"},
+                                title={
+                                    "type": ["string", "null"],
+                                    "description": "Null when you may not read that event.",
+                                },
+                            ),
+                        },
+                        "required": ["requested", "existing"],
+                    },
+                },
+            },
+            "required": ["total", "conflicts"],
+        },
+    ]
+}

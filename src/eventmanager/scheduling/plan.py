@@ -42,7 +42,9 @@ class Plan:
         """
         ahead = years_after(max(now, series.start), HORIZON_YEARS)
         horizon = month_after(min(ahead, cap(now)))
-        occurrences = expand(series, start=series.start, end=horizon)
+        # An RDATE may lie before the start.
+        first = min(series.rdates | {series.start})
+        occurrences = expand(series, start=first, end=horizon)
         return cls(series, busy, horizon, occurrences)
 
     def until(self, end: datetime) -> list[Occurrence]:

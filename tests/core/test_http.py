@@ -1,0 +1,152 @@
+"""What every answer has in common: problems, request ids, limits, health, and its log line."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from eventmanager.core.config import Settings
+from eventmanager.core.errors import Unavailable
+from tests.conftest import User, client_of
+
+_PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code", "instance", "request_id"}
+
+
+async def test_an_error_is_a_problem(alice: User) -> None:
+    """RFC 9457, with a stable code and the id under which the log has it."""
+    url = "/api/events/00000000-0000-0000-0000-000000000000"
+    answer = await alice.client.get(url)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem.keys() == _PROBLEM_MEMBERS
+    assert (problem["status"], problem["code"], problem["instance"]) == (404, "not_found", url)
+    assert problem["type"] == "urn:eventmanager:problem:not_found"
+    assert problem["request_id"] == answer.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("POST", "/health", 405, "method_not_allowed"),
+        ("DELETE", "/api/events", 405, "method_not_allowed"),
+    ],
+)
+async def test_the_frameworks_own_refusals_are_problems_too(
+    anonymous: httpx.AsyncClient, method: str, path: str, status: int, code: str
+) -> None:
+    """A client needs to know one shape."""
+    answer = await anonymous.request(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_a_validation_error_keeps_the_shape_of_fastapi(alice: User) -> None:
+    """`detail` is a list of loc, msg and type, without the input, which might be a password."""
+    answer = await alice.client.post("/api/events", json={"title": "secret-input", "end_time": 5})
+    assert answer.status_code == 422
+    assert answer.headers["Content-Type"] == "application/json"
+    body = answer.json()
+    assert (body["status"], body["code"]) == (422, "validation_error")
+    assert [item["loc"] for item in body["detail"]] == [
+        ["body", "start_time"],
+        ["body", "end_time"],
+    ]
+    assert all(item.keys() <= {"loc", "msg", "type", "ctx"} for item in body["detail"])
+    assert "secret-input" not in answer.text
+
+
+async def test_a_request_id_is_the_callers_if_it_is_harmless(anonymous: httpx.AsyncClient) -> None:
+    """It ties a client's log to ours, and can't forge lines in it."""
+    given = await anonymous.get("/health/live", headers={"X-Request-ID": "trace-42.a_b"})
+    assert given.headers["X-Request-ID"] == "trace-42.a_b"
+    for hostile in ("a b", 'x"y', "x" * 65, ""):
+        answer = await anonymous.get("/health/live", headers={"X-Request-ID": hostile})
+        assert len(answer.headers["X-Request-ID"]) == 32
+
+
+async def chunks(count: int) -> AsyncIterator[bytes]:
+    """Yield so many pieces of 64 KiB."""
+    for _ in range(count):
+        yield b" " * 65_536
+
+
+@pytest.mark.parametrize("path", ["/api/events", "/api/auth/login"])
+async def test_a_body_over_one_mebibyte_is_refused_while_it_is_read(alice: User, path: str) -> None:
+    """With a declared length or without one, and the batch alone may be larger."""
+    declared = await alice.client.post(path, content=b" " * (1_048_576 + 1))
+    streamed = await alice.client.post(path, content=chunks(17))
+    for answer in (declared, streamed):
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    batch = await alice.client.post("/api/events/batch", content=chunks(17))
+    assert batch.status_code == 422
+    assert (await alice.client.post("/api/events/batch", content=chunks(129))).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b'"x"', b"[" * 5_000, b"\xff\xfe", b'{"title": NaN}']
+)
+async def test_a_body_that_is_no_event_is_a_validation_error(alice: User, body: bytes) -> None:
+    """Whatever is sent, the answer says that it is not valid, and nothing breaks."""
+    answer = await alice.client.post(
+        "/api/events", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code in {400, 422}, answer.text
+    assert answer.json()["code"] in {"validation_error", "bad_request"}
+
+
+async def test_health_names_what_works(anonymous: httpx.AsyncClient) -> None:
+    """For people, for load balancers and for supervisors."""
+    answer = await anonymous.get("/health")
+    assert answer.status_code == 200
+    assert answer.json().keys() == {"status", "db", "redis", "version"}
+    assert (answer.json()["status"], answer.json()["db"]) == ("ok", "ok")
+    assert (await anonymous.get("/health/ready")).status_code == 200
+    assert (await anonymous.get("/health/live")).json() == {"status": "ok"}
+
+
+@pytest.fixture
+def broken(app: FastAPI) -> Iterator[FastAPI]:
+    """The application with a route that fails in ways no route of ours should."""
+
+    async def fail(kind: str) -> None:
+        raise Unavailable if kind == "away" else RuntimeError("a-secret-detail")
+
+    app.add_api_route("/fail", fail, include_in_schema=False)
+    yield app
+    app.router.routes.pop()
+
+
+async def test_an_unexpected_error_tells_nothing_but_its_request_id(
+    broken: FastAPI, settings: Settings
+) -> None:
+    """The traceback is in the log, under that id, and not in the answer."""
+    async with client_of(broken) as client:
+        answer = await client.get("/fail?kind=bug")
+    assert answer.status_code == 500
+    assert "a-secret-detail" not in answer.text
+    lines = (settings.log_dir / "app.log").read_text().splitlines()
+    logged = [json.loads(line) for line in lines if answer.json()["request_id"] in line]
+    assert any("a-secret-detail" in line.get("traceback", "") for line in logged)
+
+
+async def test_an_absent_database_is_503_with_retry_after(broken: FastAPI) -> None:
+    """A client knows that trying again makes sense, and when."""
+    async with client_of(broken) as client:
+        answer = await client.get("/fail?kind=away")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+async def test_every_request_has_one_line_in_the_log(alice: User, settings: Settings) -> None:
+    """With method, path, status and time, and without the query, where a secret might be."""
+    answer = await alice.client.get("/api/events?q=not-for-the-log")
+    text = (settings.log_dir / "app.log").read_text()
+    [line] = [row for row in text.splitlines() if answer.headers["X-Request-ID"] in row]
+    logged = json.loads(line)
+    assert (logged["method"], logged["path"], logged["status"]) == ("GET", "/api/events", 200)
+    assert logged["ms"] > 0
+    assert logged["user_id"] == str(alice.id)
+    assert "not-for-the-log" not in text
