@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from eventmanager.accounts import access
 from eventmanager.accounts import router as accounts
 from eventmanager.core import health
 from eventmanager.events import router as events
@@ -38,13 +37,3 @@ def mount(app: FastAPI) -> None:
     app.include_router(accounts.auth)
     app.include_router(accounts.users)
     app.include_router(health.router)
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        made_before = app.openapi_schema is not None
-        document = generate()
-        if not made_before:
-            access.describe(document)
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way

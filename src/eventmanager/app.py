@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from eventmanager import api
+from eventmanager.accounts import access
 from eventmanager.accounts.passwords import Passwords
 from eventmanager.accounts.sessions import SessionCache
 from eventmanager.core import logging, openapi, problems
@@ -46,7 +47,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     app.state.clock = clock or SystemClock()
     app.state.sessions = SessionCache()
     problems.install(app)
-    openapi.install(app)
+    openapi.install(app, describe=access.describe)
     api.mount(app)
     mount_pages(app)
     app.add_middleware(

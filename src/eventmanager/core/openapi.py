@@ -1,5 +1,6 @@
 """The OpenAPI document: FastAPI's own, with our problems in it and nothing undocumented."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -80,8 +81,11 @@ VALIDATION_PROBLEM: Final[dict[str, Any]] = {
 }
 
 
-def install(app: FastAPI) -> None:
-    """Let `app.openapi()` answer the document with our problems, made once."""
+def install(app: FastAPI, *, describe: Callable[[dict[str, Any]], None]) -> None:
+    """Let `app.openapi()` answer the document with our problems, made once.
+
+    `describe` may add to it what no route says.
+    """
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -99,6 +103,7 @@ def install(app: FastAPI) -> None:
             # FastAPI adds its own 422 schemas, which no route of ours refers to.
             schemas.pop("HTTPValidationError", None)
             schemas.pop("ValidationError", None)
+            describe(document)
             app.openapi_schema = document
         return app.openapi_schema
 

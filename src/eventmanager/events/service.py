@@ -13,42 +13,17 @@ import asyncpg
 import orjson
 import structlog
 
-from eventmanager.core.database import Database, Reading, Transaction
-from eventmanager.core.errors import (
-    EventManagerError,
-    Invalid,
-    NotFound,
-    PreconditionFailed,
-    RoleTooLow,
-    TimeConflict,
-)
+from eventmanager.core.database import Database, Transaction
 from eventmanager.core.ids import EventId, UserId, uuid7
-from eventmanager.core.time import rfc3339
 from eventmanager.events import queries
-from eventmanager.events.models import Status, Transparency
+from eventmanager.events.drafts import columns_of, is_busy, merge, timing_of
+from eventmanager.events.refusals import EDITORS, OWNERS, READERS, refusal, time_conflict
 from eventmanager.events.schemas import EventCreate, EventUpdate
-from eventmanager.events.timing import Loc, Timing, read_timing
 from eventmanager.history.models import Operation
-from eventmanager.recurrence import Occurrence
 from eventmanager.scheduling import service as scheduling
-from eventmanager.scheduling.service import Reservation
 from eventmanager.sharing.models import Role
 
-_COLUMNS: Final = (
-    "title",
-    "description",
-    "location",
-    "start_time",
-    "end_time",
-    "time_zone",
-    "all_day",
-    "recurrence_pattern",
-    "status",
-    "transparency",
-)
 _TEXT_FIELDS: Final = frozenset({"title", "description", "location"})
-_EDITORS: Final = frozenset({Role.OWNER, Role.EDITOR})
-_OWNERS: Final = frozenset({Role.OWNER})
 _audit = structlog.get_logger("audit")
 
 
@@ -70,11 +45,11 @@ async def create(
 ) -> list[tuple[EventId, Event]]:
     """Create all the drafts, or none. Raises `Invalid` and `TimeConflict`."""
     timings = [
-        _timing(draft, loc=("body", "events", number) if batch else ("body",))
+        timing_of(draft, loc=("body", "events", number) if batch else ("body",))
         for number, draft in enumerate(drafts)
     ]
     plans = [
-        timing.plan(busy=is_busy(draft.status, draft.transparency), now=now)
+        timing.plan(busy=is_busy(draft), now=now)
         for timing, draft in zip(timings, drafts, strict=True)
     ]
     ids = [EventId(uuid7()) for _ in drafts]
@@ -82,9 +57,9 @@ async def create(
     async def write(tx: Transaction) -> list[asyncpg.Record]:
         reservation = await scheduling.reserve(tx, owner_id=owner_id, plans=plans, now=now)
         if reservation.clashes:
-            raise await _time_conflict(tx, reservation, caller_id=owner_id, batch=batch)
+            raise await time_conflict(tx, reservation, caller_id=owner_id, batch=batch)
         rows = [
-            _fields(draft, timing)
+            columns_of(draft, timing)
             | {
                 "id": event_id,
                 "busy": plan.busy,
@@ -118,9 +93,7 @@ async def get(db: Database, *, caller_id: UserId, event_id: EventId) -> Event:
     async with db.reading() as read:
         row = await read.first(queries.GET, caller_id=caller_id, event_id=event_id)
         if row is None:
-            raise await _refusal(
-                read, caller_id=caller_id, event_id=event_id, roles=frozenset(Role)
-            )
+            raise await refusal(read, caller_id=caller_id, event_id=event_id, roles=READERS)
     return _event(row)
 
 
@@ -202,11 +175,6 @@ async def delete(
     _audit.info("event_deleted", event_id=str(event_id), user_id=str(caller_id))
 
 
-def is_busy(status: Status, transparency: Transparency) -> bool:
-    """Tell whether an event takes up its owner's time."""
-    return status != Status.CANCELLED and transparency == Transparency.OPAQUE
-
-
 async def _edit(
     db: Database,
     *,
@@ -220,8 +188,8 @@ async def _edit(
     async with db.reading() as read:
         row = await read.first(queries.EDIT, versions=versions, **given, **record)
         if row is None:
-            raise await _refusal(
-                read, caller_id=record["caller_id"], event_id=record["event_id"], roles=_EDITORS
+            raise await refusal(
+                read, caller_id=record["caller_id"], event_id=record["event_id"], roles=EDITORS
             )
     return row
 
@@ -239,20 +207,20 @@ async def _reschedule(
         tx, caller_id=caller_id, event_id=event_id, versions=versions, only_owner=False
     )
     owner_id: UserId = event["owner_id"]
-    merged = _merge(event, fields)
-    timing = _timing(merged)
-    plan = timing.plan(busy=is_busy(merged.status, merged.transparency), now=now)
+    merged = merge(dict(event), fields)
+    timing = timing_of(merged)
+    plan = timing.plan(busy=is_busy(merged), now=now)
     reservation = await scheduling.reserve(
         tx, owner_id=owner_id, plans=[plan], now=now, replacing=event_id
     )
     if reservation.clashes:
-        raise await _time_conflict(tx, reservation, caller_id=caller_id, batch=False)
+        raise await time_conflict(tx, reservation, caller_id=caller_id, batch=False)
     await scheduling.free(tx, event_id=event_id)
     booked = scheduling.columns((event_id, o, plan.busy) for o in reservation.occurrences[0])
     del booked["event_ids"]
     row = await tx.first(
         queries.RESCHEDULE,
-        **_fields(merged, timing),
+        **columns_of(merged, timing),
         **booked,
         **record,
         is_busy=plan.busy,
@@ -291,106 +259,9 @@ async def _lock(
         only_owner=only_owner,
     )
     if row is None:
-        roles = _OWNERS if only_owner else _EDITORS
-        raise await _refusal(tx, caller_id=caller_id, event_id=event_id, roles=roles)
+        roles = OWNERS if only_owner else EDITORS
+        raise await refusal(tx, caller_id=caller_id, event_id=event_id, roles=roles)
     return row
-
-
-async def _refusal(
-    read: Reading, *, caller_id: UserId, event_id: EventId, roles: frozenset[Role]
-) -> EventManagerError:
-    """Return why a statement that asks for one of `roles` found no event to work on."""
-    row = await read.first(queries.STANDING, caller_id=caller_id, event_id=event_id)
-    if row is None:
-        return NotFound("There is no such event")
-    if row["role"] is None:
-        return RoleTooLow("This event is not shared with you")
-    if row["role"] not in roles:
-        return RoleTooLow(f"Your role on this event is {row['role']}, which does not allow this")
-    return PreconditionFailed(current_version=row["version"])
-
-
-async def _time_conflict(
-    tx: Transaction, reservation: Reservation, *, caller_id: UserId, batch: bool
-) -> TimeConflict:
-    """Return the error that names what clashes, without titles that the caller may not read."""
-    event_ids = {clash.event_id for clash in reservation.clashes if clash.event_id}
-    rows = await tx.all(queries.TITLES, caller_id=caller_id, event_ids=list(event_ids))
-    titles = {row["id"]: row["title"] for row in rows}
-    conflicts = []
-    for clash in reservation.clashes:
-        requested: dict[str, Any] = {"index": clash.wanted.plan} if batch else {}
-        if clash.event_id is None:
-            existing: dict[str, Any] = {"index": clash.other_plan} if batch else {}
-        else:
-            existing = {"event_id": clash.event_id, "title": titles.get(clash.event_id)}
-        conflicts.append(
-            {
-                "requested": requested | _interval(clash.wanted.occurrence),
-                "existing": existing | _interval(clash.existing),
-            }
-        )
-    return TimeConflict(conflicts=conflicts, total=reservation.total_clashes)
-
-
-def _interval(occurrence: Occurrence) -> dict[str, str]:
-    return {
-        "recurrence_id": rfc3339(occurrence.recurrence_id),
-        "start_time": rfc3339(occurrence.start),
-        "end_time": rfc3339(occurrence.end),
-    }
-
-
-def _timing(draft: EventCreate, *, loc: Loc = ("body",)) -> Timing:
-    return read_timing(
-        start=draft.start_time,
-        end=draft.end_time,
-        time_zone=draft.time_zone,
-        all_day=draft.all_day,
-        recurrence_pattern=draft.recurrence_pattern,
-        loc=loc,
-    )
-
-
-def _merge(event: asyncpg.Record, fields: dict[str, Any]) -> EventCreate:
-    """Return the stored event with the sent fields put over it."""
-    merged = {name: event[name] for name in _COLUMNS}
-    if event["all_day"]:
-        merged |= {"start_time": event["start_date"], "end_time": event["end_date"]}
-    if fields.keys() >= {"start_time", "end_time"}:
-        # Whether new times make an all-day event is theirs to say, unless the client does.
-        merged["all_day"] = None
-    is_recurring = fields.get("is_recurring")
-    if is_recurring is False and "recurrence_pattern" not in fields:
-        merged["recurrence_pattern"] = None
-    merged |= {name: value for name, value in fields.items() if name != "is_recurring"}
-    recurs = merged["recurrence_pattern"] is not None
-    if is_recurring is not None and is_recurring != recurs:
-        raise Invalid(
-            f"is_recurring is {str(is_recurring).lower()} but the event would have "
-            f"{'a' if recurs else 'no'} recurrence_pattern",
-            loc=("body", "is_recurring"),
-            type="recurrence_mismatch",
-        )
-    return EventCreate.model_construct(**merged)
-
-
-def _fields(draft: EventCreate, timing: Timing) -> dict[str, Any]:
-    """Return the columns of an event that its owner writes."""
-    return {
-        "title": draft.title,
-        "description": draft.description,
-        "location": draft.location,
-        "start_time": timing.start_time,
-        "end_time": timing.end_time,
-        "time_zone": timing.time_zone,
-        "all_day": timing.all_day,
-        "start_date": timing.start_date,
-        "end_date": timing.end_date,
-        "recurrence_pattern": timing.recurrence_pattern,
-        "status": draft.status,
-        "transparency": draft.transparency,
-    }
 
 
 def _event(row: asyncpg.Record) -> Event:

@@ -1,4 +1,13 @@
-"""Brings a database to the schema of this release, once, under a lock."""
+"""Brings a database to the schema of this release, once, under a lock.
+
+After a change of the models, a new revision is written by Alembic's comparison with a migrated
+database at `url`:
+
+    from alembic import command
+    from eventmanager.migrations import configuration
+    config = configuration(url, "src/eventmanager/migrations")
+    command.revision(config, message="what changes", autogenerate=True, rev_id="0002")
+"""
 
 import asyncio
 from importlib.resources import as_file, files
