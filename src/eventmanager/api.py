@@ -5,7 +5,9 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from eventmanager.accounts import oauth
 from eventmanager.accounts import router as accounts
+from eventmanager.admin import router as admin
 from eventmanager.core import health
 from eventmanager.events import router as events
 
@@ -35,5 +37,7 @@ def mount(app: FastAPI) -> None:
     app.include_router(events.events)
     app.include_router(events.occurrences)
     app.include_router(accounts.auth)
+    app.include_router(oauth.oauth)
     app.include_router(accounts.users)
+    app.include_router(admin.users)
     app.include_router(health.router)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import secrets
 import signal
 import socket
@@ -16,7 +17,7 @@ import typer
 import uvicorn
 from pydantic import SecretStr, ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 from uvicorn.supervisors import Multiprocess
 
 from eventmanager.accounts import service as accounts
@@ -127,7 +128,8 @@ def _settings() -> Settings:
         for item in error.errors(include_url=False, include_input=False):
             name = "_".join(str(part) for part in item["loc"]).upper()
             message = item["msg"].removeprefix("Value error, ")
-            _err.print(f"[red]Setting:[/] {f'{name}: ' if name else ''}{message}", soft_wrap=True)
+            line = escape(f"{name}: {message}" if name else message)
+            _err.print(f"[red]Setting:[/] {line}", soft_wrap=True, highlight=False)
         raise typer.Exit(2) from None
 
 
@@ -203,11 +205,11 @@ def _banner(settings: Settings, listening: socket.socket, *, workers: int) -> No
     }
     if workers > 1:
         rows["Workers"] = str(workers)
-    table = Table.grid(padding=(0, 2))
-    for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/]", value)
+    width = max(map(len, rows))
     _out.print("[bold green]Event Manager[/] is serving; Ctrl-C stops it.")
-    _out.print(table)
+    for name, value in rows.items():
+        # No table: it would cut a path that is wider than the terminal.
+        _out.print(f"[bold]{name:<{width}}[/]  {escape(value)}", soft_wrap=True, highlight=False)
 
 
 def _run(work: Coroutine[Any, Any, T], *, database_url: str) -> T:
@@ -215,7 +217,7 @@ def _run(work: Coroutine[Any, Any, T], *, database_url: str) -> T:
     try:
         return asyncio.run(work)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as e:
-        place = database_url.rpartition("@")[2]
+        place = re.sub(r"(?<=password=)[^&]*", "...", database_url.rpartition("@")[2])
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         _fail(f"The database at {place} cannot be used: {reason}. Check DATABASE_URL.")
     except EventManagerError as error:
@@ -223,7 +225,7 @@ def _run(work: Coroutine[Any, Any, T], *, database_url: str) -> T:
 
 
 def _fail(message: str) -> NoReturn:
-    _err.print(f"[red]{message}[/]", soft_wrap=True, highlight=False)
+    _err.print(message, style="red", markup=False, soft_wrap=True, highlight=False)
     raise typer.Exit(1)
 
 

@@ -136,6 +136,7 @@ async def test_an_ended_session_is_refused_by_every_worker_within_a_second(
 ) -> None:
     """At once where it was ended, and soon where the session was just seen alive."""
     assert (await me(another_worker, tokens.access)).status_code == 200
+    assert (await me(app, tokens.access)).status_code == 200
     sessions = (await alice.client.get("/api/auth/sessions")).json()
     (other,) = [session["id"] for session in sessions if not session["current"]]
     ended = await alice.client.delete(f"/api/auth/sessions/{other}")

@@ -67,3 +67,4 @@ async def test_refusals_speak_oauth(
     assert (problem["error"], problem["code"]) == (error, error)
     assert problem["error_description"] == problem["detail"]
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"

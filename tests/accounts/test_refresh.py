@@ -46,6 +46,7 @@ async def test_a_later_replay_ends_the_whole_session(
     token = (await sign_in_to(clocked, alice.username)).refresh
     first = await renew(clocked, token)
     clock.offset += timedelta(seconds=11)
+    assert (await me(clocked, first.json()["access_token"])).status_code == 200
     replay = await renew(clocked, token)
     assert (replay.status_code, replay.json()["code"]) == (401, "session_ended")
     assert (await renew(clocked, first.cookies["refresh_token"])).status_code == 401

@@ -4,11 +4,15 @@ import asyncio
 import itertools
 import os
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from eventmanager.accounts import service
+from eventmanager.core.errors import DuplicateUser, Invalid
+from eventmanager.core.ids import UserId
 from tests.conftest import PASSWORD, User, client_of
 
 _numbers = itertools.count(1)
@@ -139,3 +143,23 @@ async def test_passwords_of_the_shortest_and_longest_length_work(
     assert (await anonymous.post("/api/auth/register", json=body)).status_code == 201
     del body["email"]
     assert (await anonymous.post("/api/auth/login", json=body)).status_code == 200
+
+
+async def test_the_command_line_keeps_the_same_rules(app: FastAPI, alice: User) -> None:
+    """`user create` refuses what registration refuses, and never repeats the password."""
+
+    async def create(*, username: str = "cli", password: str = PASSWORD) -> UserId:
+        return await service.create_user(
+            app.state.database,
+            username=username,
+            email=f"{uuid4().hex}@example.com",
+            password=password,
+            passwords=app.state.passwords,
+            now=app.state.clock.now(),
+        )
+
+    with pytest.raises(DuplicateUser):
+        await create(username=alice.username.title())
+    with pytest.raises(Invalid) as refused:
+        await create(password="short77")
+    assert "short77" not in str(refused.value)

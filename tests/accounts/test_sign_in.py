@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from eventmanager.accounts import service
+from eventmanager.accounts import signing_in
 from eventmanager.accounts.passwords import Passwords
 from eventmanager.core.config import Settings
 from eventmanager.core.errors import InvalidCredentials
@@ -73,7 +73,8 @@ async def test_an_unknown_user_and_a_wrong_password_look_the_same(
 
 
 async def test_signing_out_ends_the_session_at_once(app: FastAPI, tokens: Tokens) -> None:
-    """Both tokens die, not only the cookie of this browser."""
+    """Both tokens die, not only the cookie of this browser, though it was just seen alive."""
+    assert (await me(app, tokens.access)).status_code == 200
     async with client_of(app, headers={"Cookie": f"refresh_token={tokens.refresh}"}) as browser:
         answer = await browser.post("/api/auth/logout")
     assert answer.status_code == 204
@@ -110,6 +111,7 @@ async def test_a_changed_password_ends_the_other_sessions(
 ) -> None:
     """Who changes it after a theft must be sure that the thief is out and they are not."""
     new = "another staple, a better horse"
+    assert (await me(app, tokens.access)).status_code == 200
     answer = await alice.client.post(
         "/api/auth/password", json={"current_password": PASSWORD, "new_password": new}
     )
@@ -157,13 +159,13 @@ async def test_a_sign_in_that_is_overtaken_begins_no_session(
 ) -> None:
     """The old password was right when it was verified, and is no longer when the session begins."""
     with Paused() as paused:
-        signing_in = asyncio.create_task(
-            service.sign_in(
+        sign_in = asyncio.create_task(
+            signing_in.sign_in(
                 app.state.database,
                 username=alice.username,
                 email=None,
                 password=PASSWORD,
-                origin=service.Origin("127.0.0.1", ""),
+                origin=signing_in.Origin("127.0.0.1", ""),
                 passwords=paused,
                 settings=settings,
                 now=app.state.clock.now(),
@@ -180,4 +182,4 @@ async def test_a_sign_in_that_is_overtaken_begins_no_session(
             assert answer.status_code == 200
         paused.go_on.set()
         with pytest.raises(InvalidCredentials):
-            await signing_in
+            await sign_in

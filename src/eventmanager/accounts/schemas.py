@@ -134,17 +134,6 @@ class PasswordChange(BaseModel):
     new_password: Annotated[NewPassword, Field(examples=["a better horse, another staple"])]
 
 
-class UserChange(BaseModel):
-    """What an Admin may change; what is left out stays as it is."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"role": "Admin"}]})
-
-    is_active: Annotated[
-        bool | None, Field(description="`false` ends all sessions of the user.", examples=[False])
-    ] = None
-    role: Annotated[GlobalRole | None, Field(examples=["Admin"])] = None
-
-
 class TokenRequest(BaseModel):
     """The form of an OAuth 2 client (RFC 6749, 4.3.2 and 6); members not named here are ignored."""
 
@@ -202,9 +191,3 @@ class SessionAnswer(BaseModel):
     address: Annotated[str, Field(description="Where the sign-in came from.", examples=["::1"])]
     user_agent: Annotated[str, Field(examples=["Mozilla/5.0 (X11; Linux x86_64)"])]
     current: Annotated[bool, Field(description="Whether it is the session of this request.")]
-
-
-class Greeting(BaseModel):
-    """What the admin area says."""
-
-    msg: Annotated[str, Field(examples=["Hello, admin alice!"])]

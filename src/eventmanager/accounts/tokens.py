@@ -46,6 +46,16 @@ class Claims:
     expires_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A session and the two tokens that prove it; both are secrets, never to be logged."""
+
+    user_id: UserId
+    session_id: SessionId
+    access_token: str
+    refresh_token: str
+
+
 def sign_access_token(
     settings: Settings, *, user_id: UserId, session_id: SessionId, role: GlobalRole, now: datetime
 ) -> str:
@@ -100,6 +110,22 @@ def digest(token: str) -> bytes:
 def refresh_lifetime(settings: Settings) -> timedelta:
     """Return how long a refresh token, and with it its session, lives when it is not used."""
     return timedelta(days=settings.refresh_token_expire_days)
+
+
+def signed_in(
+    settings: Settings,
+    *,
+    user_id: UserId,
+    session_id: SessionId,
+    role: GlobalRole,
+    refresh_token: str,
+    now: datetime,
+) -> SignedIn:
+    """Return the session with `refresh_token` and an access token that is signed now."""
+    access_token = sign_access_token(
+        settings, user_id=user_id, session_id=session_id, role=role, now=now
+    )
+    return SignedIn(user_id, session_id, access_token, refresh_token)
 
 
 # A client sends the same token for minutes: to verify it anew each time would cost a third of a

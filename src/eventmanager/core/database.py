@@ -1,8 +1,8 @@
-"""The connection pool, the compiled statements, and the only two scopes that touch the database.
+"""The connection pool, the compiled statements, and the only scopes that touch the database.
 
-`reading()` lends a connection for single statements; `transaction()` runs a piece of work as one
-transaction and runs it again, whole, when PostgreSQL asks for it (40001, 40P01). Nothing else
-begins or commits.
+`reading()` lends a connection for single statements, `searching()` for those whose plan depends on
+what is asked for; `transaction()` runs a piece of work as one transaction and runs it again as a
+whole when PostgreSQL asks for it (40001, 40P01). Nothing else begins or commits.
 """
 
 import asyncio
@@ -76,6 +76,9 @@ def query(statement: ClauseElement | str) -> Query:
     return made
 
 
+_PLAN_ANEW: Final = query("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
+
+
 class Reading:
     """A borrowed connection: runs statements, each on its own."""
 
@@ -96,7 +99,7 @@ class Transaction(Reading):
 
 
 class Database:
-    """The pool and its two scopes."""
+    """The pool and its scopes."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
@@ -122,6 +125,7 @@ class Database:
                     # Every statement is written for the indexes it is to use, so planning it anew
                     # for each set of parameters costs more than running it (decision 0001).
                     "plan_cache_mode": "force_generic_plan",
+                    "max_parallel_workers_per_gather": "0",
                     "statement_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
                     "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
                     "timezone": "UTC",
@@ -140,6 +144,18 @@ class Database:
         """Lend a connection for statements that each stand alone."""
         async with translated(), self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
             yield Reading(connection)
+
+    @asynccontextmanager
+    async def searching(self) -> AsyncIterator[Reading]:
+        """Lend a connection for statements that PostgreSQL plans anew for their parameters."""
+        async with (
+            translated(),
+            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
+            connection.transaction(readonly=True),
+        ):
+            read = Reading(connection)
+            await read.first(_PLAN_ANEW)
+            yield read
 
     async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` as one transaction and return what it returns.

@@ -106,6 +106,9 @@ async def _domain_error(request: Request, error: Exception) -> Response:
         _log.error("unavailable", path=request.url.path, cause=repr(error.__cause__))
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         _security.warning("refused", path=request.url.path, code=error.code, status=status)
+    if isinstance(error, errors.TokenRefused):
+        # No cache may keep what the token endpoint answers, refusals included (RFC 6749, 5.2).
+        headers["Cache-Control"] = "no-store"
     if "loc" in error.facts:
         return invalid(request, [_as_detail(error)], code=error.code)
     return problem(

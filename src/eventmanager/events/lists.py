@@ -54,7 +54,7 @@ async def list_events(
     if after is not None:
         given["after_time"], given["after_id"] = after
     statement = queries.LIST[window is not None, q is not None, role is not None, after is not None]
-    async with db.reading() as read:
+    async with db.reading() if q is None else db.searching() as read:
         rows = await read.all(statement, **given)
     more = len(rows) > limit
     page = rows[:limit]

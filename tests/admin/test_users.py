@@ -8,11 +8,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from eventmanager.accounts import service
+from eventmanager.accounts import service as accounts
 from eventmanager.accounts.access import Caller
 from eventmanager.accounts.models import GlobalRole
+from eventmanager.admin import service
 from eventmanager.core.database import Database, Query
-from eventmanager.core.errors import Conflict, DuplicateUser, Invalid
+from eventmanager.core.errors import Conflict
 from eventmanager.core.ids import SessionId, UserId
 from tests.accounts.conftest import Tokens, me, renew, sign_in_to
 from tests.conftest import PASSWORD, User
@@ -140,7 +141,7 @@ async def test_of_admins_who_lower_each_other_at_once_one_stays(
     """Ten lowered in the same moment, each while nine others stand: exactly one is refused."""
     assert no_admins is None
     made = [
-        await service.create_user(
+        await accounts.create_user(
             database,
             username=f"x{uuid4().hex}",
             email=f"{uuid4().hex}@example.com",
@@ -169,23 +170,3 @@ async def test_of_admins_who_lower_each_other_at_once_one_stays(
     assert [type(outcome) for outcome in refused] == [Conflict]
     async with database.reading() as connection:
         assert len(await connection.all(ADMINS)) == 1
-
-
-async def test_the_command_line_keeps_the_same_rules(app: FastAPI, alice: User) -> None:
-    """`user create` refuses what registration refuses, and never repeats the password."""
-
-    async def create(*, username: str = "cli", password: str = PASSWORD) -> UserId:
-        return await service.create_user(
-            app.state.database,
-            username=username,
-            email=f"{uuid4().hex}@example.com",
-            password=password,
-            passwords=app.state.passwords,
-            now=app.state.clock.now(),
-        )
-
-    with pytest.raises(DuplicateUser):
-        await create(username=alice.username.title())
-    with pytest.raises(Invalid) as refused:
-        await create(password="short77")
-    assert "short77" not in str(refused.value)

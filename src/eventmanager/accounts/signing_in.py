@@ -1,0 +1,211 @@
+"""The ways to a pair of tokens: a password, a refresh token, and OAuth's form of either.
+
+Errors: `InvalidCredentials`, `AccountDisabled`, `InvalidToken`, `SessionEnded`, and `Unavailable`
+when too many passwords are waiting to be hashed.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import asyncpg
+import structlog
+
+from eventmanager.accounts import queries, tokens
+from eventmanager.accounts.models import GlobalRole
+from eventmanager.accounts.passwords import Passwords
+from eventmanager.accounts.schemas import TokenRequest, normal_email, normal_username
+from eventmanager.accounts.sessions import SessionCache
+from eventmanager.accounts.tokens import SignedIn, signed_in
+from eventmanager.core.config import Settings
+from eventmanager.core.database import Database, Transaction
+from eventmanager.core.errors import (
+    AccountDisabled,
+    InvalidCredentials,
+    InvalidGrant,
+    InvalidToken,
+    InvalidTokenRequest,
+    SessionEnded,
+    Unauthenticated,
+    UnsupportedGrantType,
+)
+from eventmanager.core.ids import SessionId, UserId, uuid7
+
+REPLAY_FORGIVEN: Final = timedelta(seconds=10)
+
+_audit = structlog.get_logger("audit")
+_security = structlog.get_logger("security")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a sign-in comes from, as its user will see it among their sessions."""
+
+    address: str
+    user_agent: str
+
+
+async def sign_in(
+    db: Database,
+    *,
+    username: str | None,
+    email: str | None,
+    password: str,
+    origin: Origin,
+    passwords: Passwords,
+    settings: Settings,
+    now: datetime,
+) -> SignedIn:
+    """Begin a session for whom the names and the password fit.
+
+    A `username` with an `@`, which none has, is taken for an email. Raises `InvalidCredentials`,
+    equally and equally fast for a name that nobody has; `AccountDisabled` only to who knows the
+    password.
+    """
+    user = await _named(db, username=username, email=email)
+    password_hash: str | None = user["password_hash"] if user else None
+    verified = await passwords.verify(password, password_hash)
+    if user is None or password_hash is None or not verified:
+        _security.warning(
+            "sign_in_failed", user_id=str(user["id"]) if user else None, address=origin.address
+        )
+        raise InvalidCredentials
+    user_id, session_id = UserId(user["id"]), SessionId(uuid7())
+    if not user["is_active"]:
+        _security.warning("sign_in_disabled", user_id=str(user_id), address=origin.address)
+        raise AccountDisabled
+    refresh_token = tokens.new_refresh_token()
+    begun = await db.transaction(
+        lambda tx: tx.first(
+            queries.BEGIN_SESSION,
+            user_id=user_id,
+            password_hash=password_hash,
+            session_id=session_id,
+            digest=tokens.digest(refresh_token),
+            expires_at=now + tokens.refresh_lifetime(settings),
+            address=origin.address,
+            user_agent=origin.user_agent,
+            now=now,
+        )
+    )
+    if begun is None:
+        _security.warning("sign_in_overtaken", user_id=str(user_id), address=origin.address)
+        raise InvalidCredentials
+    _audit.info("signed_in", user_id=str(user_id), session_id=str(session_id))
+    if passwords.outdated(password_hash):
+        await _rehash(db, user_id=user_id, password=password, known=password_hash, by=passwords)
+    return signed_in(
+        settings,
+        user_id=user_id,
+        session_id=session_id,
+        role=GlobalRole(user["role"]),
+        refresh_token=refresh_token,
+        now=now,
+    )
+
+
+async def refresh(
+    db: Database, *, token: str, sessions: SessionCache, settings: Settings, now: datetime
+) -> SignedIn:
+    """Spend a refresh token for its successor and a new access token.
+
+    For ten seconds a spent token gets the same successor again: tabs race, and answers are lost.
+    After that the session ends, for whoever holds it. Raises `InvalidToken`, `SessionEnded`.
+    """
+    digest = tokens.digest(token)
+    following = tokens.successor(token, settings=settings)
+
+    async def work(tx: Transaction) -> asyncpg.Record | None:
+        spent = await tx.first(
+            queries.ROTATE,
+            digest=digest,
+            successor=tokens.digest(following),
+            expires_at=now + tokens.refresh_lifetime(settings),
+            now=now,
+        )
+        return spent or await tx.first(
+            queries.REPLAY, digest=digest, forgiven_since=now - REPLAY_FORGIVEN, now=now
+        )
+
+    found = await db.transaction(work)
+    if found is None:
+        raise InvalidToken
+    user_id, session_id = UserId(found["user_id"]), SessionId(found["session_id"])
+    if found["late"]:
+        sessions.forget(session_id)
+        _security.warning("refresh_replayed", user_id=str(user_id), session_id=str(session_id))
+    if found["late"] or not found["live"]:
+        raise SessionEnded
+    return signed_in(
+        settings,
+        user_id=user_id,
+        session_id=session_id,
+        role=GlobalRole(found["role"]),
+        refresh_token=following,
+        now=now,
+    )
+
+
+async def grant(
+    db: Database,
+    *,
+    form: TokenRequest,
+    origin: Origin,
+    passwords: Passwords,
+    sessions: SessionCache,
+    settings: Settings,
+    now: datetime,
+) -> SignedIn:
+    """Sign in or refresh as an OAuth client asks. Raises the kinds of `TokenRefused`."""
+    try:
+        if form.grant_type == "password":
+            if not form.username or not form.password:
+                raise InvalidTokenRequest("The password grant needs a username and a password")
+            return await sign_in(
+                db,
+                username=form.username,
+                email=None,
+                password=form.password,
+                origin=origin,
+                passwords=passwords,
+                settings=settings,
+                now=now,
+            )
+        if form.grant_type == "refresh_token":
+            if not form.refresh_token:
+                raise InvalidTokenRequest("The refresh_token grant needs a refresh_token")
+            return await refresh(
+                db, token=form.refresh_token, sessions=sessions, settings=settings, now=now
+            )
+    except (Unauthenticated, AccountDisabled) as error:
+        # OAuth clients know one status and one word for all of these (RFC 6749, 5.2).
+        raise InvalidGrant(error.detail) from error
+    raise UnsupportedGrantType
+
+
+async def _named(db: Database, *, username: str | None, email: str | None) -> asyncpg.Record | None:
+    """Return the user whom all given names fit; a NUL, which SQL cannot take, fits nobody."""
+    if username is not None and "@" in username:
+        if email is not None and normal_email(email).lower() != normal_email(username).lower():
+            return None
+        username, email = None, username
+    if "\0" in f"{username}{email}":
+        return None
+    address = normal_email(email) if email is not None else None
+    async with db.reading() as connection:
+        if username is None:
+            return await connection.first(queries.BY_EMAIL, email=address)
+        name = normal_username(username)
+        return await connection.first(queries.BY_USERNAME, username=name, email=address)
+
+
+async def _rehash(
+    db: Database, *, user_id: UserId, password: str, known: str, by: Passwords
+) -> None:
+    """Keep the password under today's parameters, unless it was changed in between."""
+    new_hash = await by.hash(password)
+    await db.transaction(
+        lambda tx: tx.first(
+            queries.CHANGE_PASSWORD, user_id=user_id, old_hash=known, new_hash=new_hash
+        )
+    )

@@ -1,0 +1,1 @@
+"""The Admin's view of users: who they are, whether they may sign in, and their global role."""
