@@ -10,6 +10,8 @@ from eventmanager.accounts import router as accounts
 from eventmanager.admin import router as admin
 from eventmanager.core import health
 from eventmanager.events import router as events
+from eventmanager.history import router as history
+from eventmanager.sharing import router as sharing
 
 VERSION: Final = version("eventmanager")
 SUMMARY: Final = "Events that people share: never double-booked, every change versioned."
@@ -28,6 +30,8 @@ TAGS: Final[list[dict[str, Any]]] = [
     {"name": "users", "description": "The caller, and the Admin's view of all users."},
     {"name": "events", "description": "Create, find, change and delete events and series."},
     {"name": "occurrences", "description": "When events take place."},
+    {"name": "sharing", "description": "Who has which role on an event."},
+    {"name": "history", "description": "What an event was, what changed, and bringing it back."},
     {"name": "health", "description": "Whether the service works."},
 ]
 
@@ -36,6 +40,8 @@ def mount(app: FastAPI) -> None:
     """Add every route to the application, those asked for most often first."""
     app.include_router(events.events)
     app.include_router(events.occurrences)
+    app.include_router(sharing.router)
+    app.include_router(history.router)
     app.include_router(accounts.auth)
     app.include_router(oauth.oauth)
     app.include_router(accounts.users)

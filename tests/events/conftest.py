@@ -1,22 +1,9 @@
-"""What the tests of events share: bodies, and grants made directly until sharing has routes."""
+"""What the tests of events share."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import UUID
 
-import pytest
+from tests.conftest import User
 
-from eventmanager.core.database import Database, Query
-
-_GRANT = Query(
-    """
-    INSERT INTO grants (event_id, user_id, owner_id, role, start_time, granted_by, created_at)
-    SELECT id, $2, owner_id, $3, start_time, owner_id, now() FROM events WHERE id = $1
-    """,
-    ("event_id", "user_id", "role"),
-)
-
-Share = Callable[[str, UUID, str], Awaitable[None]]
 Body = dict[str, Any]
 
 
@@ -30,12 +17,8 @@ def meeting(start: str, end: str, **fields: Any) -> Body:
     }
 
 
-@pytest.fixture
-def share(database: Database) -> Share:
+async def share(owner: User, event_id: str, user: User, role: str) -> None:
     """Give a user a role on an event."""
-
-    async def give(event_id: str, user_id: UUID, role: str) -> None:
-        async with database.reading() as read:
-            await read.first(_GRANT, event_id=UUID(event_id), user_id=user_id, role=role)
-
-    return give
+    body = [{"user_id": str(user.id), "role": role}]
+    answer = await owner.client.post(f"/api/events/{event_id}/share", json=body)
+    assert answer.status_code == 201, answer.text

@@ -10,7 +10,7 @@ import pytest
 
 from eventmanager.core.database import Database, Query
 from tests.conftest import MakeUser, User
-from tests.events.conftest import Share, meeting
+from tests.events.conftest import meeting, share
 
 _VERSIONS = Query(
     "SELECT version, operation, data, changed_by FROM versions WHERE event_id = $1 ORDER BY 1",
@@ -176,13 +176,13 @@ async def test_what_an_event_must_have_cannot_be_cleared(alice: User, field: str
 
 
 async def test_an_editor_changes_and_a_viewer_does_not(
-    alice: User, bob: User, make_user: MakeUser, share: Share, database: Database
+    alice: User, bob: User, make_user: MakeUser, database: Database
 ) -> None:
     """A refused change leaves no version and no message."""
     carol = await make_user()
     event = await create(alice)
-    await share(event["id"], bob.id, "Editor")
-    await share(event["id"], carol.id, "Viewer")
+    await share(alice, event["id"], bob, "Editor")
+    await share(alice, event["id"], carol, "Viewer")
     assert (await put(bob, event, title="Bob's")).status_code == 200
     moved = await put(bob, event, end_time="2027-03-10T11:30:00Z")
     assert moved.status_code == 200
@@ -193,20 +193,19 @@ async def test_an_editor_changes_and_a_viewer_does_not(
     versions = await rows(database, _VERSIONS, event)
     assert [row["changed_by"] for row in versions] == [alice.id, bob.id, bob.id]
     messages = await rows(database, _MESSAGES, event)
+    messages = [row for row in messages if row["type"] == "event_updated"]
     assert {row["initiator_id"] for row in messages} == {bob.id}
     assert [row["recipient_id"] for row in messages].count(carol.id) == 2
     assert [row["recipient_id"] for row in messages].count(bob.id) == 0
 
 
-async def test_an_editors_move_is_checked_against_the_owners_time(
-    alice: User, bob: User, share: Share
-) -> None:
+async def test_an_editors_move_is_checked_against_the_owners_time(alice: User, bob: User) -> None:
     """Not against the Editor's; and a title that the Editor may not read is withheld."""
     await bob.client.post("/api/events", json=meeting("12:00", "13:00"))
     secret = meeting("14:00", "15:00", title="Doctor")
     await alice.client.post("/api/events", json=secret)
     event = await create(alice)
-    await share(event["id"], bob.id, "Editor")
+    await share(alice, event["id"], bob, "Editor")
     onto_bobs = {"start_time": "2027-03-10T12:00:00Z", "end_time": "2027-03-10T13:00:00Z"}
     assert (await put(bob, event, **onto_bobs)).status_code == 200
     answer = await put(bob, event, end_time="2027-03-10T14:30:00Z")
@@ -215,12 +214,12 @@ async def test_an_editors_move_is_checked_against_the_owners_time(
     assert "Doctor" not in answer.text
 
 
-async def test_only_an_owner_deletes(alice: User, bob: User, share: Share) -> None:
+async def test_only_an_owner_deletes(alice: User, bob: User) -> None:
     """An Editor may not, and then it is gone for everybody."""
     event = await create(alice)
     url = f"/api/events/{event['id']}"
     assert (await bob.client.delete(url)).status_code == 403
-    await share(event["id"], bob.id, "Editor")
+    await share(alice, event["id"], bob, "Editor")
     assert (await bob.client.delete(url)).status_code == 403
     assert (await alice.client.delete(url)).status_code == 204
     for user in (alice, bob):
@@ -231,14 +230,14 @@ async def test_only_an_owner_deletes(alice: User, bob: User, share: Share) -> No
 
 
 async def test_a_deleted_event_frees_its_time_and_tells_its_readers(
-    alice: User, bob: User, share: Share, database: Database
+    alice: User, bob: User, database: Database
 ) -> None:
     """The slot can be booked at once; the message is for those who could read it."""
     event = await create(alice, recurrence_pattern="FREQ=DAILY;COUNT=3")
-    await share(event["id"], bob.id, "Viewer")
+    await share(alice, event["id"], bob, "Viewer")
     await alice.client.delete(f"/api/events/{event['id']}")
     await create(alice)
-    [message] = await rows(database, _MESSAGES, event)
+    message = (await rows(database, _MESSAGES, event))[-1]
     assert (message["recipient_id"], message["type"]) == (bob.id, "event_deleted")
 
 

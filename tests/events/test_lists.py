@@ -8,7 +8,7 @@ import pytest
 
 from eventmanager.events.schemas import EventRead, OccurrenceRead
 from tests.conftest import User
-from tests.events.conftest import Share, meeting
+from tests.events.conftest import meeting, share
 
 
 async def fill(user: User, count: int) -> list[str]:
@@ -98,15 +98,13 @@ async def test_words_are_found_in_title_description_and_location(alice: User) ->
         assert await ids(alice, q=odd) == []
 
 
-async def test_a_reader_sees_what_is_shared_and_nothing_else(
-    alice: User, bob: User, share: Share
-) -> None:
+async def test_a_reader_sees_what_is_shared_and_nothing_else(alice: User, bob: User) -> None:
     """In the list, the search and the agenda alike; `role` narrows it."""
     mine = (await alice.client.post("/api/events", json=meeting("09:00", "10:00"))).json()["id"]
     (await alice.client.post("/api/events", json=meeting("10:00", "11:00"))).json()
     own = (await bob.client.post("/api/events", json=meeting("09:00", "10:00"))).json()["id"]
     assert await ids(bob) == [own]
-    await share(mine, bob.id, "Viewer")
+    await share(alice, mine, bob, "Viewer")
     assert sorted(await ids(bob)) == sorted([mine, own])
     assert sorted(await ids(bob, q="meeting")) == sorted([mine, own])
     assert await ids(bob, role="Viewer") == [mine]

@@ -5,7 +5,7 @@
     ├── Unauthenticated        401  InvalidCredentials, InvalidToken, SessionEnded
     ├── Forbidden              403  RoleTooLow, AdminOnly, AccountDisabled
     ├── NotFound               404
-    ├── Conflict               409  DuplicateUser, TimeConflict
+    ├── Conflict               409  DuplicateUser, DuplicateGrant, LastOwner, TimeConflict
     ├── PreconditionFailed     412
     ├── Invalid                422  WindowTooFar, InvalidCursor
     └── Unavailable            503
@@ -135,6 +135,20 @@ class DuplicateUser(Conflict):
 
     code = "duplicate_user"
     title = "This username or email is already registered"
+
+
+class DuplicateGrant(Conflict):
+    """The event is already shared with this user; change the role instead."""
+
+    code = "duplicate_grant"
+    title = "The event is already shared with this user"
+
+
+class LastOwner(Conflict):
+    """The event would have no Owner left."""
+
+    code = "last_owner"
+    title = "An event needs an Owner: make somebody else Owner first"
 
 
 class TimeConflict(Conflict):

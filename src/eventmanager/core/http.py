@@ -45,13 +45,19 @@ def json_value(
     return json_bytes(body, status=status, headers=headers)
 
 
-def next_link(request: Request, *, cursor: str) -> str:
-    """Return a `Link` header value (RFC 8288) to the page of this list that begins at `cursor`."""
+def next_link(request: Request, **key: str) -> str:
+    """Return a `Link` header value (RFC 8288) to the page of this list that begins at `key`."""
     passed = {"cursor", "skip"}
     kept = [(k, v) for k, v in request.query_params.multi_items() if k not in passed]
-    return f'<{request.url.path}?{urlencode([*kept, ("cursor", cursor)])}>; rel="next"'
+    return f'<{request.url.path}?{urlencode([*kept, *key.items()])}>; rel="next"'
 
 
+LINK: Final[dict[str, Any]] = {
+    "Link": {
+        "description": 'The next page, `rel="next"`, when there is one (RFC 8288).',
+        "schema": {"type": "string"},
+    }
+}
 PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 VALIDATION: Final = {"$ref": "#/components/schemas/ValidationProblem"}
 _MEANING: Final = {

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from eventmanager.core.errors import Invalid
+from eventmanager.core.time import read_moment
 from eventmanager.events.models import Status, Transparency
 from eventmanager.events.schemas import EventCreate
 from eventmanager.events.timing import Loc, Timing, read_timing
@@ -60,6 +61,13 @@ def merge(event: Mapping[str, Any], fields: Mapping[str, Any]) -> EventCreate:
             type="recurrence_mismatch",
         )
     return EventCreate.model_construct(**merged)
+
+
+def from_version(data: Mapping[str, Any]) -> EventCreate:
+    """Return the event that a version's `data` describes."""
+    past = {name: data[name] for name in _COLUMNS}
+    past |= {name: read_moment(data[name]) for name in ("start_time", "end_time")}
+    return EventCreate.model_construct(**past)
 
 
 def columns_of(draft: EventCreate, timing: Timing) -> dict[str, Any]:

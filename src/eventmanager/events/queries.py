@@ -8,23 +8,18 @@ from itertools import product
 from typing import Final
 
 from eventmanager.core.database import Query, query
+from eventmanager.core.sql import instant
 from eventmanager.scheduling.queries import touching
 from eventmanager.sharing.queries import MAY_EDIT, PERMISSIONS_OF_E
-
-
-def _instant(column: str) -> str:
-    """Return SQL for a timestamptz as RFC 3339 in UTC with `Z`, whatever the session's zone."""
-    return f"(to_json({column} AT TIME ZONE 'UTC') #>> '{{}}') || 'Z'"
-
 
 # The event `e` as clients see it, without its permissions. Every version's `data` is made here.
 _DATA: Final = f"""(SELECT row_to_json(d) FROM (SELECT
     e.id, e.owner_id, e.title, e.description, e.location,
-    CASE WHEN e.all_day THEN e.start_date::text ELSE {_instant("e.start_time")} END AS start_time,
-    CASE WHEN e.all_day THEN e.end_date::text ELSE {_instant("e.end_time")} END AS end_time,
+    CASE WHEN e.all_day THEN e.start_date::text ELSE {instant("e.start_time")} END AS start_time,
+    CASE WHEN e.all_day THEN e.end_date::text ELSE {instant("e.end_time")} END AS end_time,
     e.time_zone, e.all_day, e.recurrence_pattern IS NOT NULL AS is_recurring, e.recurrence_pattern,
     e.status, e.transparency, e.version,
-    {_instant("e.created_at")} AS created_at, {_instant("e.updated_at")} AS updated_at
+    {instant("e.created_at")} AS created_at, {instant("e.updated_at")} AS updated_at
 ) d)"""
 
 # The second half of every change of an existing event, which the CTE `e` has made: its version, and
@@ -99,13 +94,6 @@ GET: Final = query(f"""
     WHERE e.id = :event_id AND e.deleted_at IS NULL
 """)
 
-# Why a statement found nothing to do: no row means there is no such event.
-STANDING: Final = query("""
-    SELECT e.version, g.role
-    FROM events e LEFT JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
-    WHERE e.id = :event_id AND e.deleted_at IS NULL
-""")
-
 # The event `e` is of one of the versions that If-Match admits; null admits all.
 _EXPECTED: Final = """(
     CAST(:versions AS integer[]) IS NULL OR e.version = ANY(CAST(:versions AS integer[])))"""
@@ -128,11 +116,11 @@ EDIT: Final = query(f"""
     ), {_RECORDED}
 """)
 
-# Locks an event that the caller may change or, with only_owner, delete.
+# Locks an event on which the caller has one of the roles.
 LOCK: Final = query(f"""
     SELECT e.* FROM events e JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
     WHERE e.id = :event_id AND e.deleted_at IS NULL
-      AND g.role IN {MAY_EDIT} AND (g.role = 'Owner' OR NOT CAST(:only_owner AS boolean))
+      AND g.role = ANY(CAST(:roles AS text[]))
       AND {_EXPECTED}
     FOR NO KEY UPDATE OF e
 """)
@@ -172,6 +160,13 @@ DELETE: Final = query(f"""
         WHERE e.id = :event_id
         RETURNING e.*
     ), {_RECORDED}
+""")
+
+# A state that the event had, by the version's id or number.
+PAST: Final = query("""
+    SELECT data FROM versions
+    WHERE event_id = :event_id
+      AND (id = CAST(:version_id AS uuid) OR version = CAST(:number AS integer))
 """)
 
 # Those of the given events that the caller may read, with their titles.

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from eventmanager.accounts.access import CurrentUser
 from eventmanager.core.errors import Invalid
 from eventmanager.core.http import (
+    LINK,
     Db,
     Now,
     errors,
@@ -30,6 +31,7 @@ from eventmanager.events.schemas import (
     EventUpdate,
     OccurrenceRead,
 )
+from eventmanager.history.schemas import VersionKey
 from eventmanager.sharing.models import Role
 
 events = APIRouter(prefix="/api/events", tags=["events"])
@@ -47,12 +49,6 @@ Cursor = Annotated[
 
 _ETAG: Final[dict[str, Any]] = {
     "ETag": {"description": "The version, quoted.", "schema": {"type": "string"}}
-}
-_LINK: Final[dict[str, Any]] = {
-    "Link": {
-        "description": 'The next page, `rel="next"`, when there is one (RFC 8288).',
-        "schema": {"type": "string"},
-    }
 }
 _CONFLICT: Final[dict[int | str, dict[str, Any]]] = {
     409: {
@@ -105,7 +101,7 @@ async def create_events(batch: EventBatch, caller: CurrentUser, db: Db, now: Now
     "",
     summary="List events",
     response_model=list[EventRead],
-    responses={200: {"headers": _LINK}, **errors(401, 422)},
+    responses={200: {"headers": LINK}, **errors(401, 422)},
 )
 async def list_events(
     request: Request,
@@ -227,11 +223,41 @@ async def delete_event(
     return Response(status_code=204)
 
 
+@events.post(
+    "/{id}/rollback/{version_id}",
+    summary="Bring back a version",
+    tags=["history"],
+    response_model=EventRead,
+    responses={200: {"headers": _ETAG}, **errors(401, 403, 404, 412, 422), **_CONFLICT},
+)
+async def roll_back(
+    event_id: TheEvent,
+    version_id: Annotated[VersionKey, Path(description="The version's id, or its number.")],
+    caller: CurrentUser,
+    db: Db,
+    now: Now,
+    if_match: IfMatch = None,
+) -> Response:
+    """Make the event what it was in a version, as a new version. Owners and Editors may.
+
+    It is refused if the time that the event had then is taken now.
+    """
+    event = await service.roll_back(
+        db,
+        caller_id=caller.user_id,
+        event_id=EventId(event_id),
+        key=version_id,
+        versions=versions_in(if_match),
+        now=now,
+    )
+    return json_bytes(event.json, headers={"ETag": etag(event.version)})
+
+
 @occurrences.get(
     "",
     summary="List what takes place in a window",
     response_model=list[OccurrenceRead],
-    responses={200: {"headers": _LINK}, **errors(401, 422)},
+    responses={200: {"headers": LINK}, **errors(401, 422)},
 )
 async def list_occurrences(
     request: Request,

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from eventmanager.core.time import Moment, ZoneName
 from eventmanager.events.models import Status, Transparency
-from eventmanager.sharing.models import Role
+from eventmanager.sharing.schemas import Permission
 
 TITLE_MAX = 255
 LOCATION_MAX = 500
@@ -141,13 +141,6 @@ def _agree(is_recurring: bool | None, *, has_pattern: bool) -> None:
         "is_recurring is {value} and {wrong}",
         {"value": str(is_recurring).lower(), "wrong": wrong},
     )
-
-
-class Permission(BaseModel):
-    """One user's role on the event."""
-
-    user_id: UUID
-    role: Role
 
 
 class EventData(BaseModel):

@@ -14,16 +14,24 @@ import orjson
 import structlog
 
 from eventmanager.core.database import Database, Transaction
+from eventmanager.core.errors import NotFound
 from eventmanager.core.ids import EventId, UserId, uuid7
 from eventmanager.events import queries
-from eventmanager.events.drafts import columns_of, is_busy, merge, timing_of
-from eventmanager.events.refusals import EDITORS, OWNERS, READERS, refusal, time_conflict
+from eventmanager.events.conflicts import time_conflict
+from eventmanager.events.drafts import columns_of, from_version, is_busy, merge, timing_of
 from eventmanager.events.schemas import EventCreate, EventUpdate
 from eventmanager.history.models import Operation
+from eventmanager.history.schemas import VersionKey, names
 from eventmanager.scheduling import service as scheduling
+from eventmanager.sharing.access import EDITORS, OWNERS, READERS, refusal
 from eventmanager.sharing.models import Role
 
 _TEXT_FIELDS: Final = frozenset({"title", "description", "location"})
+_TOLD_AS: Final = {
+    Operation.UPDATE: "event_updated",
+    Operation.ROLLBACK: "event_rolled_back",
+    Operation.DELETE: "event_deleted",
+}
 _audit = structlog.get_logger("audit")
 
 
@@ -114,21 +122,17 @@ async def update(
     fields = changes.changes()
     if not fields:
         return await _unchanged(db, caller_id=caller_id, event_id=event_id, versions=versions)
-    record = {
-        "caller_id": caller_id,
-        "event_id": event_id,
-        "now": now,
-        "version_id": uuid7(),
-        "message_id": uuid7(),
-        "message_type": "event_updated",
-        "operation": Operation.UPDATE,
-    }
+    record = _record(Operation.UPDATE, caller_id=caller_id, event_id=event_id, now=now)
     if fields.keys() <= _TEXT_FIELDS:
         row = await _edit(db, fields=fields, versions=versions, record=record)
     else:
 
         async def reschedule(tx: Transaction) -> asyncpg.Record:
-            return await _reschedule(tx, fields=fields, versions=versions, record=record)
+            event = await _lock(
+                tx, caller_id=caller_id, event_id=event_id, versions=versions, roles=EDITORS
+            )
+            merged = merge(dict(event), fields)
+            return await _rebook(tx, owner_id=event["owner_id"], draft=merged, record=record)
 
         row = await db.transaction(reschedule)
     _audit.info(
@@ -137,6 +141,43 @@ async def update(
         user_id=str(caller_id),
         version=row["version"],
         fields=sorted(fields),
+    )
+    return _event(row)
+
+
+async def roll_back(
+    db: Database,
+    *,
+    caller_id: UserId,
+    event_id: EventId,
+    key: VersionKey,
+    versions: Sequence[int] | None,
+    now: datetime,
+) -> Event:
+    """Make an event what it was in one of its versions, as a new version.
+
+    Raises `NotFound` for the event or the version, `RoleTooLow`, `PreconditionFailed` and
+    `TimeConflict`.
+    """
+    record = _record(Operation.ROLLBACK, caller_id=caller_id, event_id=event_id, now=now)
+
+    async def write(tx: Transaction) -> asyncpg.Record:
+        event = await _lock(
+            tx, caller_id=caller_id, event_id=event_id, versions=versions, roles=EDITORS
+        )
+        past = await tx.first(queries.PAST, event_id=event_id, **names(key))
+        if past is None:
+            raise NotFound("This event has no such version")
+        draft = from_version(orjson.loads(past["data"]))
+        return await _rebook(tx, owner_id=event["owner_id"], draft=draft, record=record)
+
+    row = await db.transaction(write)
+    _audit.info(
+        "event_rolled_back",
+        event_id=str(event_id),
+        user_id=str(caller_id),
+        version=row["version"],
+        to=str(key),
     )
     return _event(row)
 
@@ -156,20 +197,12 @@ async def delete(
 
     async def write(tx: Transaction) -> None:
         event = await _lock(
-            tx, caller_id=caller_id, event_id=event_id, versions=versions, only_owner=True
+            tx, caller_id=caller_id, event_id=event_id, versions=versions, roles=OWNERS
         )
         await scheduling.hold(tx, owner_id=event["owner_id"], now=now)
         await scheduling.free(tx, event_id=event_id)
-        await tx.first(
-            queries.DELETE,
-            caller_id=caller_id,
-            event_id=event_id,
-            now=now,
-            version_id=uuid7(),
-            message_id=uuid7(),
-            message_type="event_deleted",
-            operation=Operation.DELETE,
-        )
+        record = _record(Operation.DELETE, caller_id=caller_id, event_id=event_id, now=now)
+        await tx.first(queries.DELETE, **record)
 
     await db.transaction(write)
     _audit.info("event_deleted", event_id=str(event_id), user_id=str(caller_id))
@@ -194,33 +227,24 @@ async def _edit(
     return row
 
 
-async def _reschedule(
-    tx: Transaction,
-    *,
-    fields: dict[str, Any],
-    versions: Sequence[int] | None,
-    record: dict[str, Any],
+async def _rebook(
+    tx: Transaction, *, owner_id: UserId, draft: EventCreate, record: dict[str, Any]
 ) -> asyncpg.Record:
-    """Change any fields: lock the event, then its owner's time, and book it anew."""
-    caller_id, event_id, now = record["caller_id"], record["event_id"], record["now"]
-    event = await _lock(
-        tx, caller_id=caller_id, event_id=event_id, versions=versions, only_owner=False
-    )
-    owner_id: UserId = event["owner_id"]
-    merged = merge(dict(event), fields)
-    timing = timing_of(merged)
-    plan = timing.plan(busy=is_busy(merged), now=now)
+    """Make an event that is locked what the draft says, at the time that the draft says."""
+    event_id, now = record["event_id"], record["now"]
+    timing = timing_of(draft)
+    plan = timing.plan(busy=is_busy(draft), now=now)
     reservation = await scheduling.reserve(
         tx, owner_id=owner_id, plans=[plan], now=now, replacing=event_id
     )
     if reservation.clashes:
-        raise await time_conflict(tx, reservation, caller_id=caller_id, batch=False)
+        raise await time_conflict(tx, reservation, caller_id=record["caller_id"], batch=False)
     await scheduling.free(tx, event_id=event_id)
     booked = scheduling.columns((event_id, o, plan.busy) for o in reservation.occurrences[0])
     del booked["event_ids"]
     row = await tx.first(
         queries.RESCHEDULE,
-        **columns_of(merged, timing),
+        **columns_of(draft, timing),
         **booked,
         **record,
         is_busy=plan.busy,
@@ -236,7 +260,7 @@ async def _unchanged(
     """Answer a change of nothing: the event as it is, for those who might change it."""
 
     async def check(tx: Transaction) -> None:
-        await _lock(tx, caller_id=caller_id, event_id=event_id, versions=versions, only_owner=False)
+        await _lock(tx, caller_id=caller_id, event_id=event_id, versions=versions, roles=EDITORS)
 
     await db.transaction(check)
     return await get(db, caller_id=caller_id, event_id=event_id)
@@ -248,20 +272,34 @@ async def _lock(
     caller_id: UserId,
     event_id: EventId,
     versions: Sequence[int] | None,
-    only_owner: bool,
+    roles: frozenset[Role],
 ) -> asyncpg.Record:
-    """Lock an event until the commit and return its row, if the caller may change it."""
+    """Lock an event until the commit and return its row, if the caller has one of `roles`."""
     row = await tx.first(
         queries.LOCK,
         caller_id=caller_id,
         event_id=event_id,
         versions=versions,
-        only_owner=only_owner,
+        roles=list(roles),
     )
     if row is None:
-        roles = OWNERS if only_owner else EDITORS
         raise await refusal(tx, caller_id=caller_id, event_id=event_id, roles=roles)
     return row
+
+
+def _record(
+    operation: Operation, *, caller_id: UserId, event_id: EventId, now: datetime
+) -> dict[str, Any]:
+    """Return what the second half of every change of an event needs to know."""
+    return {
+        "caller_id": caller_id,
+        "event_id": event_id,
+        "now": now,
+        "version_id": uuid7(),
+        "message_id": uuid7(),
+        "message_type": _TOLD_AS[operation],
+        "operation": operation,
+    }
 
 
 def _event(row: asyncpg.Record) -> Event:

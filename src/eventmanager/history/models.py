@@ -15,6 +15,7 @@ class Operation(StrEnum):
 
     CREATE = "create"
     UPDATE = "update"
+    ROLLBACK = "rollback"
     DELETE = "delete"
 
 
@@ -40,5 +41,7 @@ class Version(Base):
 
     __table_args__ = (
         UniqueConstraint("event_id", "id"),
-        CheckConstraint("operation IN ('create', 'update', 'delete')", name="operation"),
+        CheckConstraint(
+            "operation IN ('create', 'update', 'rollback', 'delete')", name="operation"
+        ),
     )

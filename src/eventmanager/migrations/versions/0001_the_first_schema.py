@@ -84,13 +84,13 @@ def upgrade() -> None:
     op.create_index("ix_events_search", "events", ["search"], unique=False, postgresql_using="gin")
     op.create_table(
         "messages",
-        sa.Column("position", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column(
             "transaction_id",
             TransactionId(),
             server_default=sa.text("pg_current_xact_id()"),
             nullable=False,
         ),
+        sa.Column("position", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("recipient_id", sa.Uuid(), nullable=False),
         sa.Column("owner_id", sa.Uuid(), nullable=False),
@@ -105,7 +105,7 @@ def upgrade() -> None:
             name=op.f("fk_messages_recipient_id"),
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("position", name=op.f("pk_messages")),
+        sa.PrimaryKeyConstraint("transaction_id", "position", name=op.f("pk_messages")),
     )
     op.create_index(
         "ix_messages_recipient",
@@ -236,7 +236,8 @@ def upgrade() -> None:
         sa.Column("timestamp", sa.DateTime(timezone=True), nullable=False),
         sa.Column("changed_by", sa.Uuid(), nullable=False),
         sa.CheckConstraint(
-            "operation IN ('create', 'update', 'delete')", name=op.f("ck_versions_operation")
+            "operation IN ('create', 'update', 'rollback', 'delete')",
+            name=op.f("ck_versions_operation"),
         ),
         sa.ForeignKeyConstraint(
             ["event_id"], ["events.id"], name=op.f("fk_versions_event_id"), ondelete="CASCADE"

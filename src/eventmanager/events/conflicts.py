@@ -1,39 +1,14 @@
-"""Why a request about an event is refused: found out only after a statement had nothing to do."""
+"""What a time conflict is made of, for the one who asked."""
 
-from typing import Any, Final
+from typing import Any
 
 from eventmanager.core.database import Reading
-from eventmanager.core.errors import (
-    EventManagerError,
-    NotFound,
-    PreconditionFailed,
-    RoleTooLow,
-    TimeConflict,
-)
-from eventmanager.core.ids import EventId, UserId
+from eventmanager.core.errors import TimeConflict
+from eventmanager.core.ids import UserId
 from eventmanager.core.time import rfc3339
 from eventmanager.events import queries
 from eventmanager.recurrence import Occurrence
 from eventmanager.scheduling.service import Reservation
-from eventmanager.sharing.models import Role
-
-READERS: Final = frozenset(Role)
-EDITORS: Final = frozenset({Role.OWNER, Role.EDITOR})
-OWNERS: Final = frozenset({Role.OWNER})
-
-
-async def refusal(
-    read: Reading, *, caller_id: UserId, event_id: EventId, roles: frozenset[Role]
-) -> EventManagerError:
-    """Return why a statement that asks for one of `roles` found no event to work on."""
-    row = await read.first(queries.STANDING, caller_id=caller_id, event_id=event_id)
-    if row is None:
-        return NotFound("There is no such event")
-    if row["role"] is None:
-        return RoleTooLow("This event is not shared with you")
-    if row["role"] not in roles:
-        return RoleTooLow(f"Your role on this event is {row['role']}, which does not allow this")
-    return PreconditionFailed(current_version=row["version"])
 
 
 async def time_conflict(
