@@ -1,0 +1,200 @@
+"""Every route, asked by everybody: who gets which status."""
+
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from tests.conftest import User, client_of, register
+from tests.events.conftest import share
+
+PEOPLE = ("anonymous", "stranger", "viewer", "editor", "owner", "revoked")
+NOWHERE = "00000000-0000-0000-0000-000000000000"
+_slots = itertools.count()
+
+
+@dataclass(frozen=True)
+class Route:
+    """A request and the status for each of the people, in their order."""
+
+    method: str
+    path: str
+    statuses: tuple[int, ...]
+    body: Any = None
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+_GRANT = [{"username": "{other}", "role": "Viewer"}]
+_READ = (401, 403, 200, 200, 200, 403)
+_EDIT = (401, 403, 403, 200, 200, 403)
+
+OF_AN_EVENT = [
+    Route("GET", "/api/events/{id}", _READ),
+    Route("PUT", "/api/events/{id}", _EDIT, {"title": "New"}),
+    Route("PATCH", "/api/events/{id}", _EDIT, {"title": "New"}),
+    Route("PUT", "/api/events/{id}", _EDIT, {"status": "cancelled"}),
+    Route("PUT", "/api/events/{id}", _EDIT, {}),
+    Route("DELETE", "/api/events/{id}", (401, 403, 403, 403, 204, 403)),
+    Route("POST", "/api/events/{id}/share", (401, 403, 403, 403, 201, 403), _GRANT),
+    Route("GET", "/api/events/{id}/permissions", _READ),
+    Route(
+        "PUT",
+        "/api/events/{id}/permissions/{viewer}",
+        (401, 403, 403, 403, 200, 403),
+        {"role": "Editor"},
+    ),
+    Route("DELETE", "/api/events/{id}/permissions/{editor}", (401, 403, 403, 204, 204, 403)),
+    Route("DELETE", "/api/events/{id}/permissions/{viewer}", (401, 403, 204, 403, 204, 403)),
+    Route("DELETE", "/api/events/{id}/permissions/{owner}", (401, 403, 403, 403, 409, 403)),
+    Route(
+        "PUT",
+        "/api/events/{id}/permissions/{owner}",
+        (401, 403, 403, 403, 409, 403),
+        {"role": "Viewer"},
+    ),
+    Route(
+        "PUT",
+        "/api/events/{id}/permissions/{other}",
+        (401, 403, 403, 403, 404, 403),
+        {"role": "Viewer"},
+    ),
+    Route("DELETE", "/api/events/{id}/permissions/{other}", (401, 403, 403, 403, 404, 403)),
+    Route("GET", "/api/events/{id}/history", _READ),
+    Route("GET", "/api/events/{id}/history/1", _READ),
+    Route("GET", "/api/events/{id}/history/9", (401, 403, 404, 404, 404, 403)),
+    Route("GET", "/api/events/{id}/diff/1/1", _READ),
+    Route("GET", "/api/events/{id}/diff/1/9", (401, 403, 404, 404, 404, 403)),
+    Route("POST", "/api/events/{id}/rollback/1", _EDIT),
+    Route("POST", "/api/events/{id}/rollback/9", (401, 403, 403, 404, 404, 403)),
+]
+
+_SIGNED_IN = (401, 200, 200, 200, 200, 200)
+_ADMIN_ONLY = (401, 403, 403, 403, 403, 403)
+_ANYBODY = (200,) * 6
+
+OF_NOTHING = [
+    Route("POST", "/api/events", (401, 201, 201, 201, 201, 201), "an event"),
+    Route("POST", "/api/events/batch", (401, 201, 201, 201, 201, 201), "a batch"),
+    Route("GET", "/api/events", _SIGNED_IN),
+    Route("GET", "/api/occurrences?start=2027-01-01&end=2027-02-01", _SIGNED_IN),
+    Route("GET", "/me", _SIGNED_IN),
+    Route("GET", "/api/me", _SIGNED_IN),
+    Route("GET", "/api/auth/sessions", _SIGNED_IN),
+    Route("DELETE", f"/api/auth/sessions/{NOWHERE}", (401, 404, 404, 404, 404, 404)),
+    Route("POST", "/api/auth/refresh", _SIGNED_IN),
+    Route("GET", "/admin-area", _ADMIN_ONLY),
+    Route("GET", "/api/admin/users", _ADMIN_ONLY),
+    Route("PATCH", f"/api/admin/users/{NOWHERE}", _ADMIN_ONLY, {"is_active": False}),
+    Route("GET", "/health", _ANYBODY),
+    Route("GET", "/health/live", _ANYBODY),
+    Route("GET", "/health/ready", _ANYBODY),
+    Route("GET", "/docs", _ANYBODY),
+    Route("GET", "/redoc", _ANYBODY),
+    Route("GET", "/openapi.json", _ANYBODY),
+]
+
+
+def slot() -> dict[str, str]:
+    """Return the body of an event at a time that no other test here uses."""
+    start = datetime(2030, 1, 1, tzinfo=UTC) + timedelta(hours=next(_slots))
+    end = start + timedelta(minutes=30)
+    return {"title": "Meeting", "start_time": start.isoformat(), "end_time": end.isoformat()}
+
+
+@pytest.fixture(scope="module")
+async def people(app: FastAPI) -> AsyncIterator[dict[str, User]]:
+    """Everybody who is signed in, and one more whom nothing is shared with."""
+    everybody = {name: await register(app) for name in (*PEOPLE[1:], "other")}
+    yield everybody
+    for user in everybody.values():
+        await user.client.aclose()
+
+
+async def make_event(people: dict[str, User]) -> str:
+    """Create an event with its Viewer, its Editor, and one whose role was taken away."""
+    owner = people["owner"]
+    event_id = str((await owner.client.post("/api/events", json=slot())).json()["id"])
+    for name, role in (("viewer", "Viewer"), ("editor", "Editor"), ("revoked", "Editor")):
+        await share(owner, event_id, people[name], role)
+    await owner.client.delete(f"/api/events/{event_id}/permissions/{people['revoked'].id}")
+    return event_id
+
+
+async def ask(
+    app: FastAPI, people: dict[str, User], person: str, route: Route, event_id: str = ""
+) -> httpx.Response:
+    """Send a request as a person."""
+    ids = {name: str(user.id) for name, user in people.items()}
+    path = route.path.format(id=event_id, **ids)
+    body = route.body
+    if body == "an event":
+        body = slot()
+    elif body == "a batch":
+        body = {"events": [slot()]}
+    elif body == _GRANT:
+        body = [{"username": people["other"].username, "role": "Viewer"}]
+    if person != "anonymous":
+        return await people[person].client.request(route.method, path, json=body)
+    async with client_of(app) as client:
+        return await client.request(route.method, path, json=body)
+
+
+@pytest.mark.parametrize("route", OF_AN_EVENT, ids=str)
+@pytest.mark.parametrize("person", PEOPLE)
+async def test_who_may_do_what_with_an_event(
+    app: FastAPI, people: dict[str, User], person: str, route: Route
+) -> None:
+    """As the description's table of roles says, in every cell."""
+    answer = await ask(app, people, person, route, await make_event(people))
+    assert answer.status_code == route.statuses[PEOPLE.index(person)], answer.text
+
+
+@pytest.mark.parametrize("route", OF_NOTHING, ids=str)
+@pytest.mark.parametrize("person", PEOPLE)
+async def test_who_may_do_what_besides(
+    app: FastAPI, people: dict[str, User], person: str, route: Route
+) -> None:
+    """What needs a token, what needs an Admin, and what is open."""
+    answer = await ask(app, people, person, route)
+    assert answer.status_code == route.statuses[PEOPLE.index(person)], answer.text
+
+
+@pytest.mark.parametrize("route", OF_AN_EVENT, ids=str)
+async def test_an_absent_or_deleted_event_is_404_for_everybody(
+    app: FastAPI, people: dict[str, User], route: Route
+) -> None:
+    """On every route, its Owner included; only who is not signed in hears 401."""
+    deleted = await make_event(people)
+    await people["owner"].client.delete(f"/api/events/{deleted}")
+    for event_id in (deleted, NOWHERE):
+        for person in PEOPLE:
+            answer = await ask(app, people, person, route, event_id)
+            expected = 401 if person == "anonymous" else 404
+            assert answer.status_code == expected, (person, answer.text)
+
+
+async def test_what_a_client_may_not_set_has_no_effect(people: dict[str, User]) -> None:
+    """Neither at creation nor later: the request is refused and nothing changes."""
+    owner, stranger = people["owner"], people["stranger"]
+    event_id = await make_event(people)
+    before = (await owner.client.get(f"/api/events/{event_id}")).json()
+    for field, value in (
+        ("id", NOWHERE),
+        ("owner_id", str(stranger.id)),
+        ("version", 99),
+        ("created_at", "2020-01-01T00:00:00Z"),
+        ("permissions", []),
+        ("deleted_at", None),
+    ):
+        for method, path in (("PUT", f"/api/events/{event_id}"), ("POST", "/api/events")):
+            body = slot() | {field: value}
+            answer = await owner.client.request(method, path, json=body)
+            assert answer.status_code == 422, (method, field)
+    assert (await owner.client.get(f"/api/events/{event_id}")).json() == before
