@@ -86,15 +86,14 @@ async def test_a_body_over_one_mebibyte_is_refused_while_it_is_read(alice: User,
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"null", b'"x"', b"[" * 5_000, b"\xff\xfe", b'{"title": NaN}']
+    "body", [b"", b"{", b"[]", b"null", b'"x"', b"[" * 50_000, b"\xff\xfe", b'{"title": NaN}']
 )
 async def test_a_body_that_is_no_event_is_a_validation_error(alice: User, body: bytes) -> None:
     """Whatever is sent, the answer says that it is not valid, and nothing breaks."""
     answer = await alice.client.post(
         "/api/events", content=body, headers={"Content-Type": "application/json"}
     )
-    assert answer.status_code in {400, 422}, answer.text
-    assert answer.json()["code"] in {"validation_error", "bad_request"}
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
 
 
 async def test_health_names_what_works(anonymous: httpx.AsyncClient) -> None:

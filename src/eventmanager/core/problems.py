@@ -8,10 +8,12 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.requests import HTTPConnection
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from eventmanager.core import errors
+from eventmanager.core.negotiation import negotiated
 
 STATUS: Final[Mapping[type[errors.EventManagerError], int]] = {
     errors.TokenRefused: 400,
@@ -21,6 +23,7 @@ STATUS: Final[Mapping[type[errors.EventManagerError], int]] = {
     errors.Conflict: 409,
     errors.PreconditionFailed: 412,
     errors.Invalid: 422,
+    errors.RateLimited: 429,
     errors.Unavailable: 503,
 }
 # Stable codes of what the framework itself refuses; the phrases differ between Python versions.
@@ -44,14 +47,14 @@ def status_of(error: errors.EventManagerError) -> int:
 
 def install(app: FastAPI) -> None:
     """Let the application answer every error as a problem."""
-    app.add_exception_handler(errors.EventManagerError, _domain_error)
+    app.add_exception_handler(errors.EventManagerError, refusal)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(Exception, _unexpected)
 
 
 def problem(
-    request: Request,
+    request: HTTPConnection,
     *,
     status: int,
     code: str,
@@ -75,7 +78,7 @@ def problem(
 
 
 def invalid(
-    request: Request, details: list[dict[str, Any]], *, code: str = errors.Invalid.code
+    request: HTTPConnection, details: list[dict[str, Any]], *, code: str = errors.Invalid.code
 ) -> Response:
     """Return a 422 in the shape FastAPI's clients expect, with the problem members beside it."""
     title = errors.Invalid.title
@@ -83,7 +86,7 @@ def invalid(
     return Response(orjson.dumps(body, default=str), status_code=422, media_type="application/json")
 
 
-def _head(request: Request, *, status: int, code: str, title: str) -> dict[str, Any]:
+def _head(request: HTTPConnection, *, status: int, code: str, title: str) -> dict[str, Any]:
     return {
         "type": f"urn:eventmanager:problem:{code}",
         "title": title,
@@ -94,13 +97,16 @@ def _head(request: Request, *, status: int, code: str, title: str) -> dict[str, 
     }
 
 
-async def _domain_error(request: Request, error: Exception) -> Response:
+async def refusal(request: HTTPConnection, error: Exception) -> Response:
+    """Return the problem that a domain error is, with the headers that belong to it."""
     assert isinstance(error, errors.EventManagerError)
     status = status_of(error)
     headers: dict[str, str] = {}
     if status == HTTPStatus.UNAUTHORIZED:
         challenge = 'error="invalid_token"' if isinstance(error, errors.InvalidToken) else ""
         headers["WWW-Authenticate"] = f'Bearer realm="eventmanager"{challenge and ", "}{challenge}'
+    if isinstance(error, errors.RateLimited):
+        headers["Retry-After"] = str(error.facts["retry_after"])
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
         _log.error("unavailable", path=request.url.path, cause=repr(error.__cause__))
@@ -148,6 +154,12 @@ def _plain(value: object) -> object:
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error.detail, list):
+        return invalid(request, error.detail)
+    if error.status_code == HTTPStatus.BAD_REQUEST and error.__cause__ is not None:
+        # FastAPI's word for a body that is not even text, or nested too deeply.
+        item = {"loc": ["body"], "msg": "The body is not valid JSON", "type": "json_invalid"}
+        return invalid(request, [item])
     return problem(
         request,
         status=error.status_code,
@@ -160,7 +172,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     _log.error("unexpected_error", path=request.url.path, exc_info=error)
-    return problem(
+    answer = problem(
         request,
         status=500,
         code="internal_error",
@@ -168,3 +180,5 @@ async def _unexpected(request: Request, error: Exception) -> Response:
         detail="Something went wrong on our side; the log has it under this request_id.",
         headers={"X-Request-ID": request.scope.get("state", {}).get("request_id", "")},
     )
+    # Starlette sends this one from outside every middleware.
+    return negotiated(answer, request.headers.get("accept", ""))
