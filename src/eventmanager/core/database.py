@@ -3,6 +3,8 @@
 `reading()` lends a connection for single statements, `searching()` for those whose plan depends on
 what is asked for; `transaction()` runs a piece of work as one transaction and runs it again as a
 whole when PostgreSQL asks for it (40001, 40P01). Nothing else begins or commits.
+
+A statement that stages messages is known by its text; once it is committed, `on_news` is called.
 """
 
 import asyncio
@@ -26,6 +28,7 @@ ACQUIRE_TIMEOUT_SECONDS: Final = 5.0
 STATEMENT_TIMEOUT_SECONDS: Final = 30
 
 _DIALECT: Final = asyncpg_dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+_STAGING: Final = "INSERT INTO messages"
 _RETRIED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _UNREACHABLE = (
     OSError,
@@ -36,6 +39,8 @@ _UNREACHABLE = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.ReadOnlySQLTransactionError,
+    # The statement ran into its time limit.
+    asyncpg.QueryCanceledError,
 )
 
 
@@ -44,12 +49,13 @@ class Query:
     """A named statement, compiled once to SQL with `$1` parameters.
 
     `parameters` are the names to give, in order of their position; a name found in `constants`
-    was a literal of the statement and is not asked for.
+    was a literal of the statement and is not asked for. `tells` is true when it stages messages.
     """
 
     sql: str
     parameters: tuple[str, ...]
     constants: Mapping[str, Any] = field(default_factory=dict)
+    tells: bool = False
 
     def arguments(self, given: Mapping[str, Any]) -> list[Any]:
         """Return the values of `given` in the order of the statement's parameters."""
@@ -71,7 +77,8 @@ def query(statement: ClauseElement | str) -> Query:
     compiled = element.compile(dialect=_DIALECT)
     assert isinstance(compiled, SQLCompiler)
     constants = {name: value for name, value in compiled.params.items() if value is not None}
-    made = Query(compiled.string, tuple(compiled.positiontup or ()), constants)
+    tells = _STAGING in compiled.string
+    made = Query(compiled.string, tuple(compiled.positiontup or ()), constants, tells)
     QUERIES.append(made)
     return made
 
@@ -80,17 +87,23 @@ _PLAN_ANEW: Final = query("SELECT set_config('plan_cache_mode', 'force_custom_pl
 
 
 class Reading:
-    """A borrowed connection: runs statements, each on its own."""
+    """A borrowed connection: runs statements, each on its own.
+
+    `told` is true once one of them has staged messages.
+    """
 
     def __init__(self, connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
         self._connection = connection
+        self.told = False
 
     async def all(self, statement: Query, **given: Any) -> list[asyncpg.Record]:
         """Return every row."""
+        self.told |= statement.tells
         return await self._connection.fetch(statement.sql, *statement.arguments(given))
 
     async def first(self, statement: Query, **given: Any) -> asyncpg.Record | None:
         """Return the first row, if there is one."""
+        self.told |= statement.tells
         return await self._connection.fetchrow(statement.sql, *statement.arguments(given))
 
 
@@ -99,10 +112,14 @@ class Transaction(Reading):
 
 
 class Database:
-    """The pool and its scopes."""
+    """The pool and its scopes.
+
+    `on_news` is called after messages were committed; it must neither wait nor fail.
+    """
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
+        self.on_news: Callable[[], None] = lambda: None
 
     @classmethod
     @asynccontextmanager
@@ -143,7 +160,13 @@ class Database:
     async def reading(self) -> AsyncIterator[Reading]:
         """Lend a connection for statements that each stand alone."""
         async with translated(), self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
-            yield Reading(connection)
+            read = Reading(connection)
+            try:
+                yield read
+            finally:
+                # Each statement is a commit of its own, whatever the block does afterwards.
+                if read.told:
+                    self.on_news()
 
     @asynccontextmanager
     async def searching(self) -> AsyncIterator[Reading]:
@@ -170,10 +193,15 @@ class Database:
                     self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
                     connection.transaction(),
                 ):
-                    return await work(Transaction(connection))
+                    transaction = Transaction(connection)
+                    result = await work(transaction)
             except _RETRIED as error:
                 if attempt == ATTEMPTS:
                     raise Unavailable from error
+            else:
+                if transaction.told:
+                    self.on_news()
+                return result
         raise AssertionError("unreachable")
 
 

@@ -3,11 +3,12 @@
     EventManagerError
     ├── TokenRefused           400  InvalidGrant, InvalidTokenRequest, UnsupportedGrantType
     ├── Unauthenticated        401  InvalidCredentials, InvalidToken, SessionEnded
-    ├── Forbidden              403  RoleTooLow, AdminOnly, AccountDisabled
+    ├── Forbidden              403  RoleTooLow, AdminOnly, AccountDisabled, ForeignOrigin
     ├── NotFound               404
     ├── Conflict               409  DuplicateUser, DuplicateGrant, LastOwner, TimeConflict
     ├── PreconditionFailed     412
     ├── Invalid                422  WindowTooFar, InvalidCursor
+    ├── RateLimited            429
     └── Unavailable            503
 
 Services raise these with their facts; `core.problems` alone turns them into HTTP.
@@ -116,6 +117,13 @@ class AccountDisabled(Forbidden):
     title = "This account is disabled"
 
 
+class ForeignOrigin(Forbidden):
+    """A web page of an origin that is neither ours nor in `CORS_ORIGINS` opens a socket."""
+
+    code = "foreign_origin"
+    title = "Pages of this origin may not connect"
+
+
 class NotFound(EventManagerError):
     """There is no such thing, or it is deleted."""
 
@@ -187,6 +195,13 @@ class InvalidCursor(Invalid):
 
     code = "invalid_cursor"
     title = "The cursor is not one this endpoint gave out"
+
+
+class RateLimited(EventManagerError):
+    """The client asks too often. Facts: `limit`, and `retry_after` in seconds."""
+
+    code = "rate_limited"
+    title = "Too many requests: slow down"
 
 
 class Unavailable(EventManagerError):

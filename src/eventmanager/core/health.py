@@ -8,7 +8,6 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from eventmanager.core.database import Database, query
-from eventmanager.core.errors import Unavailable
 
 PATIENCE_SECONDS: Final = 2.0
 PING: Final = query("SELECT 1")
@@ -17,7 +16,10 @@ router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    """The state of the service and of what it needs; `redis` is "off" where none is configured."""
+    """The state of the service and of what it needs; `redis` is "off" where none is configured.
+
+    While Redis is away the service goes on, "degraded".
+    """
 
     status: Literal["ok", "degraded"]
     db: Literal["ok", "unavailable"]
@@ -38,13 +40,16 @@ _DEGRADED: Final[dict[int | str, dict[str, Any]]] = {
 
 @router.get("/health", summary="Health", responses=_DEGRADED)
 async def health(request: Request, response: Response) -> Health:
-    """Report the service and its database; 503 when it can't work."""
-    works = await _database_answers(request.app.state.database)
+    """Report the service, its database and its Redis; 503 when it can't work."""
+    state = request.app.state
+    works, redis = await asyncio.gather(
+        _database_answers(state.database), state.news.relay.redis_state()
+    )
     response.status_code = 200 if works else 503
     return Health(
-        status="ok" if works else "degraded",
+        status="ok" if works and redis != "unavailable" else "degraded",
         db="ok" if works else "unavailable",
-        redis="off",
+        redis=redis,
         version=version("eventmanager"),
     )
 
@@ -62,9 +67,15 @@ async def live() -> Alive:
 
 
 async def _database_answers(database: Database) -> bool:
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS), database.reading() as read:
+    """Ask, and do not wait longer than we have patience: not even for asking to be given up."""
+
+    async def ping() -> None:
+        async with database.reading() as read:
             await read.first(PING)
-    except (TimeoutError, Unavailable):
+
+    asked = asyncio.ensure_future(ping())
+    answered, _ = await asyncio.wait({asked}, timeout=PATIENCE_SECONDS)
+    if not answered:
+        asked.cancel()
         return False
-    return True
+    return asked.exception() is None

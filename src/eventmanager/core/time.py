@@ -56,6 +56,8 @@ def read_moment(value: object) -> datetime | date:
         raise PydanticCustomError("invalid_time", "must be a string in RFC 3339 form")
     text = value.strip()
     try:
+        if "\x00" in text:
+            raise ValueError("it contains a NUL character")
         is_date = len(text) == len("2026-01-31") and "T" not in text.upper()
         read = date.fromisoformat(text) if is_date else datetime.fromisoformat(text)
     except ValueError as error:

@@ -66,14 +66,12 @@ CREATE: Final = query(f"""
             (event_id, user_id, owner_id, role, start_time, granted_by, created_at)
         SELECT id, owner_id, owner_id, 'Owner', start_time, owner_id, created_at FROM e
     ), stored AS (
-        INSERT INTO occurrences
-            (event_id, recurrence_id, owner_id, start_time, end_time, reach, busy)
-        SELECT o.event_id, o.recurrence_id, :owner_id, o.start_time, o.end_time, o.reach, o.busy
+        INSERT INTO occurrences (event_id, recurrence_id, owner_id, start_time, end_time, busy)
+        SELECT o.event_id, o.start_time, :owner_id, o.start_time, o.end_time, given.busy
         FROM unnest(
-            CAST(:event_ids AS uuid[]), CAST(:recurrence_ids AS timestamptz[]),
-            CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]),
-            CAST(:reaches AS smallint[]), CAST(:busy AS boolean[])
-        ) AS o (event_id, recurrence_id, start_time, end_time, reach, busy)
+            CAST(:event_ids AS uuid[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[])
+        ) AS o (event_id, start_time, end_time)
+        JOIN given ON given.id = o.event_id
     ), continued AS (
         INSERT INTO series
             (event_id, owner_id, start_time, end_time, time_zone, all_day, recurrence_pattern, busy)
@@ -137,18 +135,15 @@ RESCHEDULE: Final = query(f"""
         WHERE e.id = :event_id
         RETURNING e.*
     ), stored AS (
-        INSERT INTO occurrences
-            (event_id, recurrence_id, owner_id, start_time, end_time, reach, busy)
-        SELECT e.id, o.recurrence_id, e.owner_id, o.start_time, o.end_time, o.reach, o.busy
-        FROM e, unnest(
-            CAST(:recurrence_ids AS timestamptz[]), CAST(:starts AS timestamptz[]),
-            CAST(:ends AS timestamptz[]), CAST(:reaches AS smallint[]), CAST(:busy AS boolean[])
-        ) AS o (recurrence_id, start_time, end_time, reach, busy)
+        INSERT INTO occurrences (event_id, recurrence_id, owner_id, start_time, end_time, busy)
+        SELECT e.id, o.start_time, e.owner_id, o.start_time, o.end_time, CAST(:busy AS boolean)
+        FROM e, unnest(CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
+             AS o (start_time, end_time)
     ), continued AS (
         INSERT INTO series
             (event_id, owner_id, start_time, end_time, time_zone, all_day, recurrence_pattern, busy)
         SELECT e.id, e.owner_id, e.start_time, e.end_time, e.time_zone, e.all_day,
-               e.recurrence_pattern, CAST(:is_busy AS boolean)
+               e.recurrence_pattern, CAST(:busy AS boolean)
         FROM e WHERE CAST(:continues AS boolean)
     ), {_RECORDED}
 """)

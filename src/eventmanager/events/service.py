@@ -4,9 +4,11 @@ Every write expands its rule first, purely; then one transaction locks the owner
 what clashes, and writes the event with its occurrences, its version and its messages.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any, Final
 
 import asyncpg
@@ -14,18 +16,21 @@ import orjson
 import structlog
 
 from eventmanager.core.database import Database, Transaction
-from eventmanager.core.errors import NotFound
+from eventmanager.core.errors import Invalid, NotFound
 from eventmanager.core.ids import EventId, UserId, uuid7
 from eventmanager.events import queries
 from eventmanager.events.conflicts import time_conflict
 from eventmanager.events.drafts import columns_of, from_version, is_busy, merge, timing_of
 from eventmanager.events.schemas import EventCreate, EventUpdate
+from eventmanager.events.timing import Timing
 from eventmanager.history.models import Operation
 from eventmanager.history.schemas import VersionKey, names
 from eventmanager.scheduling import service as scheduling
+from eventmanager.scheduling.plan import Plan
 from eventmanager.sharing.access import EDITORS, OWNERS, READERS, refusal
 from eventmanager.sharing.models import Role
 
+MAX_BATCH_OCCURRENCES: Final = 50_000
 _TEXT_FIELDS: Final = frozenset({"title", "description", "location"})
 _TOLD_AS: Final = {
     Operation.UPDATE: "event_updated",
@@ -56,10 +61,7 @@ async def create(
         timing_of(draft, loc=("body", "events", number) if batch else ("body",))
         for number, draft in enumerate(drafts)
     ]
-    plans = [
-        timing.plan(busy=is_busy(draft), now=now)
-        for timing, draft in zip(timings, drafts, strict=True)
-    ]
+    plans = await _plan(drafts, timings, now=now)
     ids = [EventId(uuid7()) for _ in drafts]
 
     async def write(tx: Transaction) -> list[asyncpg.Record]:
@@ -76,17 +78,15 @@ async def create(
             }
             for event_id, draft, timing, plan in zip(ids, drafts, timings, plans, strict=True)
         ]
-        occurrences = [
-            (event_id, occurrence, plan.busy)
-            for event_id, plan, planned in zip(ids, plans, reservation.occurrences, strict=True)
-            for occurrence in planned
-        ]
+        occurrences = list(chain.from_iterable(reservation.occurrences))
+        of = zip(ids, reservation.occurrences, strict=True)
         return await tx.all(
             queries.CREATE,
             owner_id=owner_id,
             now=now,
             events=orjson.dumps(rows),
-            **scheduling.columns(occurrences),
+            event_ids=[event_id for event_id, planned in of for _ in planned],
+            **scheduling.times(occurrences),
         )
 
     written = {row["event_id"]: row["data"] for row in await db.transaction(write)}
@@ -208,6 +208,27 @@ async def delete(
     _audit.info("event_deleted", event_id=str(event_id), user_id=str(caller_id))
 
 
+async def _plan(
+    drafts: Sequence[EventCreate], timings: Sequence[Timing], *, now: datetime
+) -> list[Plan]:
+    """Work out when the drafts take place; raises `Invalid` when that is too often in all."""
+    plans: list[Plan] = []
+    total = 0
+    for draft, timing in zip(drafts, timings, strict=True):
+        plans.append(timing.plan(busy=is_busy(draft), now=now))
+        total += len(plans[-1].occurrences)
+        if total > MAX_BATCH_OCCURRENCES:
+            raise Invalid(
+                f"The events take place more than {MAX_BATCH_OCCURRENCES:,} times in the next two"
+                " years: send them in several batches",
+                loc=("body", "events"),
+                type="too_many_occurrences",
+            )
+        # A batch may hold a thousand series; others are served in between.
+        await asyncio.sleep(0)
+    return plans
+
+
 async def _edit(
     db: Database,
     *,
@@ -240,14 +261,12 @@ async def _rebook(
     if reservation.clashes:
         raise await time_conflict(tx, reservation, caller_id=record["caller_id"], batch=False)
     await scheduling.free(tx, event_id=event_id)
-    booked = scheduling.columns((event_id, o, plan.busy) for o in reservation.occurrences[0])
-    del booked["event_ids"]
     row = await tx.first(
         queries.RESCHEDULE,
         **columns_of(draft, timing),
-        **booked,
+        **scheduling.times(reservation.occurrences[0]),
         **record,
-        is_busy=plan.busy,
+        busy=plan.busy,
         continues=plan.continues(at=reservation.stored_until),
     )
     assert row is not None

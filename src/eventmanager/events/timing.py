@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from eventmanager.core.errors import Invalid
 from eventmanager.core.time import zone
 from eventmanager.recurrence import InvalidRecurrence, Series, parse
-from eventmanager.scheduling.plan import Plan
+from eventmanager.scheduling.plan import Plan, cap
 
 Loc = tuple[str | int, ...]
 
@@ -31,9 +31,15 @@ class Timing:
         return self.start_date is not None
 
     def plan(self, *, busy: bool, now: datetime) -> Plan:
-        """Work out the occurrences; raises `Invalid` when there are too many."""
+        """Work out the occurrences; raises `Invalid` when there are too many, or too far ahead."""
         if self.series is None:
             return Plan.once(start=self.start_time, end=self.end_time, busy=busy, now=now)
+        if self.start_time > cap(now):
+            raise Invalid(
+                "A series may begin at most ten years from now",
+                loc=(*self.loc, "start_time"),
+                type="start_too_far",
+            )
         try:
             return Plan.recurring(self.series, busy=busy, now=now)
         except InvalidRecurrence as error:

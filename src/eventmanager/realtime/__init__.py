@@ -1,1 +1,1 @@
-"""Messages: what readers of an event are told."""
+"""News: what readers of an event are told, and how word of it gets around at once."""

@@ -31,15 +31,16 @@ class Message(Base):
 
     Recipients are fixed when the row is written. `(transaction_id, position)` orders messages so
     that a reader who takes only rows of transactions older than every running one
-    (`pg_snapshot_xmin`) never skips a row that commits late.
+    (`pg_snapshot_xmin`) never skips a row that commits late. It is the primary key, so that what
+    is new for all recipients together is one range of one index.
     """
 
     __tablename__ = "messages"
 
-    position: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     transaction_id: Mapped[int] = mapped_column(
-        TransactionId(), server_default=text("pg_current_xact_id()")
+        TransactionId(), primary_key=True, server_default=text("pg_current_xact_id()")
     )
+    position: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     id: Mapped[UUID]
     recipient_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     owner_id: Mapped[UUID]

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, text
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from eventmanager.core.models import Base
@@ -40,7 +40,16 @@ class Occurrence(Base):
     owner_id: Mapped[UUID]
     start_time: Mapped[datetime]
     end_time: Mapped[datetime]
-    reach: Mapped[int] = mapped_column(SmallInteger)
+    reach: Mapped[int] = mapped_column(
+        SmallInteger,
+        Computed(
+            "CASE WHEN end_time - start_time <= '1 day'::interval THEN 0"
+            " WHEN end_time - start_time <= '32 days'::interval THEN 1"
+            " WHEN end_time - start_time <= '1024 days'::interval THEN 2"
+            " ELSE 3 END",
+            persisted=True,
+        ),
+    )
     busy: Mapped[bool]
 
     __table_args__ = (

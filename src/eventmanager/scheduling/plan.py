@@ -9,7 +9,6 @@ from eventmanager.recurrence import Occurrence, Series, expand, is_finished
 
 HORIZON_YEARS: Final = 2
 CAP_YEARS: Final = 10
-_REACH_DAYS: Final = (1, 32, 1024)
 _STRETCH: Final = timedelta(days=366)
 
 
@@ -91,12 +90,6 @@ def month_after(instant: datetime) -> datetime:
     """
     first = instant.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     return (first + timedelta(days=32)).replace(day=1)
-
-
-def reach(occurrence: Occurrence) -> int:
-    """Return the duration class of an occurrence; see `models.Occurrence`."""
-    duration = occurrence.end - occurrence.start
-    return sum(duration > timedelta(days=days) for days in _REACH_DAYS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,15 +27,14 @@ DROP_FINISHED: Final = query("""
     DELETE FROM series WHERE event_id = ANY(CAST(:event_ids AS uuid[]))
 """)
 
+# More occurrences of an owner's series.
 STORE: Final = query("""
-    INSERT INTO occurrences
-        (event_id, recurrence_id, owner_id, start_time, end_time, reach, busy)
-    SELECT event_id, recurrence_id, :owner_id, start_time, end_time, reach, busy
+    INSERT INTO occurrences (event_id, recurrence_id, owner_id, start_time, end_time, busy)
+    SELECT o.event_id, o.start_time, s.owner_id, o.start_time, o.end_time, s.busy
     FROM unnest(
-        CAST(:event_ids AS uuid[]), CAST(:recurrence_ids AS timestamptz[]),
-        CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]),
-        CAST(:reaches AS smallint[]), CAST(:busy AS boolean[])
-    ) AS o (event_id, recurrence_id, start_time, end_time, reach, busy)
+        CAST(:event_ids AS uuid[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[])
+    ) AS o (event_id, start_time, end_time)
+    JOIN series s ON s.event_id = o.event_id
     ON CONFLICT DO NOTHING
 """)
 

@@ -1,6 +1,7 @@
 """Booking an owner's time: lock it, know it far enough ahead, refuse what clashes, store it."""
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -19,11 +20,11 @@ from eventmanager.scheduling.plan import (
     cap,
     month_after,
     overlaps,
-    reach,
     years_after,
 )
 
 MAX_CLASHES: Final = 50
+STORED_AT_ONCE: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +117,12 @@ async def know(db: Database, *, reader_id: UserId, window: Window, now: datetime
         await _know_one(db, owner_id=row["owner_id"], until=month_after(window.end), now=now)
 
 
-def columns(rows: Iterable[tuple[EventId, Occurrence, bool]]) -> dict[str, list[object]]:
-    """Return rows of occurrences as the array parameters of `queries.STORE`."""
-    made: dict[str, list[object]] = {
-        name: [] for name in ("event_ids", "recurrence_ids", "starts", "ends", "reaches", "busy")
+def times(occurrences: Sequence[Occurrence]) -> dict[str, list[datetime]]:
+    """Return the starts and ends of occurrences, as statements take them."""
+    return {
+        "starts": [occurrence.start for occurrence in occurrences],
+        "ends": [occurrence.end for occurrence in occurrences],
     }
-    for event_id, occurrence, busy in rows:
-        made["event_ids"].append(event_id)
-        made["recurrence_ids"].append(occurrence.recurrence_id)
-        made["starts"].append(occurrence.start)
-        made["ends"].append(occurrence.end)
-        made["reaches"].append(reach(occurrence))
-        made["busy"].append(busy)
-    return made
 
 
 async def _know_one(db: Database, *, owner_id: UserId, until: datetime, now: datetime) -> None:
@@ -142,8 +136,15 @@ async def _know_one(db: Database, *, owner_id: UserId, until: datetime, now: dat
 
 async def _extend(tx: Transaction, *, owner_id: UserId, start: datetime, end: datetime) -> None:
     """Store the occurrences of all the owner's series that start in [start, end)."""
-    rows: list[tuple[EventId, Occurrence, bool]] = []
     finished: list[EventId] = []
+    event_ids: list[EventId] = []
+    found: list[Occurrence] = []
+
+    async def store() -> None:
+        await tx.first(queries.STORE, event_ids=event_ids, **times(found))
+        event_ids.clear()
+        found.clear()
+
     for row in await tx.all(queries.SERIES_OF, owner_id=owner_id):
         series = parse(
             row["recurrence_pattern"],
@@ -152,16 +153,16 @@ async def _extend(tx: Transaction, *, owner_id: UserId, start: datetime, end: da
             time_zone=zone(row["time_zone"]),
             all_day=row["all_day"],
         )
-        rows += [
-            (row["event_id"], occurrence, row["busy"])
-            for occurrence in between(series, start=start, end=end)
-        ]
+        found += between(series, start=start, end=end)
+        event_ids += [row["event_id"]] * (len(found) - len(event_ids))
         if is_finished(series, at=end):
             finished.append(row["event_id"])
-    if rows:
-        await tx.first(queries.STORE, owner_id=owner_id, **columns(rows))
-    if finished:
-        await tx.first(queries.DROP_FINISHED, event_ids=finished)
+        if len(found) >= STORED_AT_ONCE:
+            await store()
+        # An owner may have thousands of series; others are served in between.
+        await asyncio.sleep(0)
+    await store()
+    await tx.first(queries.DROP_FINISHED, event_ids=finished)
     await tx.first(queries.MOVE_TIMELINE, owner_id=owner_id, stored_until=end)
 
 
@@ -179,8 +180,7 @@ async def _clashes(
     rows = await tx.all(
         queries.CLASHES,
         owner_id=owner_id,
-        starts=[item.occurrence.start for item in wanted],
-        ends=[item.occurrence.end for item in wanted],
+        **times([item.occurrence for item in wanted]),
         replacing=replacing,
         limit=MAX_CLASHES,
     )

@@ -96,7 +96,9 @@ class Launcher:
             written, _ = process.communicate(text.encode(), timeout=_TOOL_SECONDS)
         except BaseException:
             # The whole group, because initdb has a child that writes the cluster for it.
-            os.killpg(process.pid, signal.SIGKILL)
+            # It may just have ended by itself, which must not hide why we are here.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
         return process.returncode, written or b""

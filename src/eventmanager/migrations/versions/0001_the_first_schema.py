@@ -177,7 +177,15 @@ def upgrade() -> None:
         sa.Column("owner_id", sa.Uuid(), nullable=False),
         sa.Column("start_time", sa.DateTime(timezone=True), nullable=False),
         sa.Column("end_time", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("reach", sa.SmallInteger(), nullable=False),
+        sa.Column(
+            "reach",
+            sa.SmallInteger(),
+            sa.Computed(
+                "CASE WHEN end_time - start_time <= '1 day'::interval THEN 0 WHEN end_time - start_time <= '32 days'::interval THEN 1 WHEN end_time - start_time <= '1024 days'::interval THEN 2 ELSE 3 END",
+                persisted=True,
+            ),
+            nullable=False,
+        ),
         sa.Column("busy", sa.Boolean(), nullable=False),
         sa.CheckConstraint("start_time < end_time", name=op.f("ck_occurrences_time_order")),
         sa.ForeignKeyConstraint(

@@ -1,0 +1,196 @@
+"""One a process: reads new messages for the users whose sockets are open here.
+
+A wake-up only says that there may be something new; a lost one costs a second. All sockets share
+one cursor into the order of messages, so a message is read once however many sockets want it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import asyncpg
+import structlog
+
+from eventmanager.accounts.sessions import Caller
+from eventmanager.core.database import Database
+from eventmanager.core.errors import Unavailable
+from eventmanager.core.ids import SessionId, UserId
+from eventmanager.realtime import queries
+from eventmanager.realtime.schemas import notification
+from eventmanager.realtime.snapshot import Snapshot
+from eventmanager.realtime.subscriber import STOPPING, Subscriber
+
+BATCH: Final = 256
+ROUND: Final = 16
+"""How many messages are handed out before the sockets' writers have their turn."""
+NAMED_RECIPIENTS: Final = 1000
+"""With more users than this, reading everybody's messages is cheaper than naming them."""
+OPENING_SECONDS: Final = 5.0
+POLL_SECONDS: Final = 1.0
+SETTLING_SECONDS: Final = 0.03
+SETTLING_MOST_SECONDS: Final = 0.25
+REST_SECONDS: Final = 0.01
+
+_log = structlog.get_logger("app")
+
+
+class Hub:
+    """The open sockets of this process, and how far the messages are read for them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._subscribers: dict[UserId, set[Subscriber]] = {}
+        self._newcomers: dict[Subscriber, asyncio.Future[None]] = {}
+        self._cursor = (0, 0)
+        self._woken = asyncio.Event()
+        self._patience_s: float | None = None
+        self._fails = False
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, database: Database) -> AsyncIterator["Hub"]:
+        """Read on until the block ends; sockets that are open then are told to come again."""
+        hub = cls(database)
+        task = asyncio.create_task(hub._run(), name="hub")
+        try:
+            yield hub
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            for subscriber in hub.subscribers():
+                subscriber.end(STOPPING)
+
+    def wake(self) -> None:
+        """Look for new messages soon."""
+        self._woken.set()
+
+    def subscribers(self) -> list[Subscriber]:
+        """Return the open sockets of this process."""
+        return [one for of_user in self._subscribers.values() for one in of_user]
+
+    @asynccontextmanager
+    async def subscribed(self, caller: Caller) -> AsyncIterator[Subscriber]:
+        """Let a socket of the caller hear, inside the block, all that is committed from now on.
+
+        Raises `Unavailable` when the database does not answer in time.
+        """
+        subscriber = Subscriber(caller.user_id, SessionId(caller.session_id))
+        admitted = asyncio.get_running_loop().create_future()
+        self._newcomers[subscriber] = admitted
+        self.wake()
+        try:
+            try:
+                async with asyncio.timeout(OPENING_SECONDS):
+                    await admitted
+            except TimeoutError as error:
+                raise Unavailable from error
+            yield subscriber
+        finally:
+            self._newcomers.pop(subscriber, None)
+            of_user = self._subscribers.get(subscriber.user_id, set())
+            of_user.discard(subscriber)
+            if not of_user:
+                self._subscribers.pop(subscriber.user_id, None)
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience_s):
+                    await self._woken.wait()
+            self._woken.clear()
+            try:
+                await self._look()
+            except Exception as error:
+                # Whatever goes wrong once, news must go on for all who stay connected.
+                self._failed(error)
+            else:
+                self._fails = False
+            # However often it is woken, it looks a hundred times a second at most.
+            await asyncio.sleep(REST_SECONDS)
+
+    def _failed(self, error: Exception) -> None:
+        self._patience_s = POLL_SECONDS
+        if not self._fails:
+            expected = isinstance(error, Unavailable | asyncpg.PostgresError)
+            _log.error(
+                "news_unavailable",
+                cause=repr(error.__cause__ or error),
+                exc_info=None if expected else error,
+            )
+        self._fails = True
+
+    async def _look(self) -> None:
+        """Hand out what is new, and let those in who have asked to hear what comes after it."""
+        newcomers = list(self._newcomers)
+        if not self._subscribers:
+            self._patience_s = None
+            if newcomers:
+                self._admit(newcomers, await self._present())
+            return
+        rows = await self._next()
+        snapshot = Snapshot.read(rows[0]["snapshot"])
+        messages = [row for row in rows if row["id"] is not None]
+        for number, row in enumerate(messages, start=1):
+            # Before it is handed out: one that cannot be must not be read for ever.
+            self._cursor = (row["transaction_id"], row["position"])
+            self._hand_out(row)
+            if number % ROUND == 0:
+                # The writers send what they have, so that a socket that keeps up stays so.
+                await asyncio.sleep(0)
+        if len(messages) == BATCH:
+            self.wake()
+        else:
+            # All that is older than `xmin` is read; positions begin at one.
+            self._cursor = (snapshot.xmin, 0)
+        self._patience_s = self._until_next(unsettled=rows[0]["unsettled"])
+        self._admit(newcomers, snapshot)
+
+    async def _present(self) -> Snapshot:
+        async with self._database.reading() as read:
+            row = await read.first(queries.PRESENT)
+        assert row is not None
+        snapshot = Snapshot.read(row["snapshot"])
+        self._cursor = (snapshot.xmin, 0)
+        self._patience_s = POLL_SECONDS
+        return snapshot
+
+    async def _next(self) -> list[asyncpg.Record]:
+        users = list(self._subscribers) if len(self._subscribers) <= NAMED_RECIPIENTS else None
+        transaction_id, position = self._cursor
+        async with self._database.reading() as read:
+            return await read.all(
+                queries.NEXT,
+                after_transaction=str(transaction_id),
+                after_position=position,
+                recipients=users,
+                limit=BATCH,
+            )
+
+    def _hand_out(self, row: asyncpg.Record) -> None:
+        hearing = [
+            one
+            for one in self._subscribers.get(row["recipient_id"], ())
+            if one.hears(row["transaction_id"])
+        ]
+        if hearing:
+            text = notification(dict(row))
+            for subscriber in hearing:
+                subscriber.offer(text)
+
+    def _until_next(self, *, unsettled: bool) -> float:
+        """Return how long to wait for a wake-up; less while an older transaction holds some up."""
+        if not unsettled:
+            return POLL_SECONDS
+        before = self._patience_s or POLL_SECONDS
+        return min(before * 2, SETTLING_MOST_SECONDS) if before < POLL_SECONDS else SETTLING_SECONDS
+
+    def _admit(self, newcomers: list[Subscriber], snapshot: Snapshot) -> None:
+        for subscriber in newcomers:
+            admitted = self._newcomers.pop(subscriber, None)
+            if admitted is None or admitted.done():
+                continue
+            subscriber.since = snapshot
+            self._subscribers.setdefault(subscriber.user_id, set()).add(subscriber)
+            admitted.set_result(None)

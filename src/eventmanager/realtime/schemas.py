@@ -1,0 +1,86 @@
+"""Notifications: a message as its recipient reads it."""
+
+import base64
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel, Field
+
+from eventmanager.core.time import rfc3339
+
+_PERMISSION: Final = "permission_"
+# What happened, to `{title}`; for permissions, by whether it happened to the recipient.
+_SENTENCES: Final[Mapping[str, str]] = {
+    "event_updated": "{title} was changed.",
+    "event_deleted": "{title} was deleted.",
+    "event_restored": "{title} was restored.",
+    "event_rolled_back": "{title} was rolled back to an earlier version.",
+}
+_YOURS: Final[Mapping[str, str]] = {
+    "permission_granted": "{title} was shared with you. Your role is {role}.",
+    "permission_updated": "Your role on {title} is now {role}.",
+    "permission_revoked": "{title} is no longer shared with you.",
+}
+_OTHERS: Final[Mapping[str, str]] = {
+    "permission_granted": "{title} was shared with another user, whose role is {role}.",
+    "permission_updated": "Another user's role on {title} is now {role}.",
+    "permission_revoked": "{title} is no longer shared with another user.",
+}
+
+
+class Notification(BaseModel):
+    """One thing that happened to an event its recipient reads, or read until then."""
+
+    id: UUID = Field(description="The same for all who are told of one change.")
+    cursor: str = Field(description="Where this stands in the order of what its recipient reads.")
+    type: str = Field(examples=["event_updated", "event_deleted", "permission_granted"])
+    event_id: UUID
+    initiator_id: UUID = Field(description="The user who did it.")
+    user_id: UUID | None = Field(None, description="Of `permission_*`: whose role it is.")
+    role: str | None = Field(None, description="Of `permission_*`: the role.")
+    message: str = Field(description="For people.")
+    occurred_at: datetime
+    data: dict[str, Any] = Field(description="The facts; which ones depends on the type.")
+
+
+def notification(row: Mapping[str, Any]) -> bytes:
+    """Return the JSON of a `Notification` for a row of `messages`.
+
+    Written without pydantic, since each reader of each change gets one.
+    """
+    kind: str = row["type"]
+    data: dict[str, Any] = orjson.loads(row["data"])
+    of_whom: dict[str, Any] = {}
+    if kind.startswith(_PERMISSION):
+        of_whom = {name: data[name] for name in ("user_id", "role") if name in data}
+    written = {
+        "id": str(row["id"]),
+        "cursor": write_position(row["transaction_id"], row["position"]),
+        "type": kind,
+        "event_id": str(row["event_id"]),
+        "initiator_id": str(row["initiator_id"]),
+        **of_whom,
+        "message": _sentence(kind, data, recipient_id=row["recipient_id"]),
+        "occurred_at": rfc3339(row["occurred_at"]),
+        "data": data,
+    }
+    return orjson.dumps(written)
+
+
+def write_position(transaction_id: int, position: int) -> str:
+    """Return a message's place in the order of all, opaque to clients."""
+    raw = transaction_id.to_bytes(8, "big") + position.to_bytes(8, "big")
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _sentence(kind: str, data: Mapping[str, Any], *, recipient_id: UUID) -> str:
+    sentences = _SENTENCES
+    if kind.startswith(_PERMISSION):
+        sentences = _YOURS if data.get("user_id") == str(recipient_id) else _OTHERS
+    title = f"\u201c{data['title']}\u201d" if data.get("title") else "An event"
+    sentence = sentences.get(kind, "{title}: " + kind.replace("_", " ") + ".")
+    written = sentence.format(title=title, role=data.get("role", "unknown"))
+    return written[0].upper() + written[1:]

@@ -1,0 +1,285 @@
+"""Who may open a socket, and how each one ends."""
+
+import asyncio
+import socket as sockets
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from eventmanager.core.config import Settings
+from eventmanager.realtime import protocol
+from eventmanager.realtime.subscriber import QUEUED_BYTES, QUEUED_MESSAGES
+from tests.conftest import User
+from tests.realtime.conftest import (
+    PATH,
+    Connection,
+    Worker,
+    close_code,
+    log_lines,
+    make_event,
+    share,
+    stage,
+    told,
+    until,
+    worker,
+)
+
+
+async def refusal(opening: connect) -> tuple[int, dict[str, Any]]:
+    """Return the status and the problem with which a handshake is refused."""
+    with pytest.raises(InvalidStatus) as refused:
+        await opening
+    response = refused.value.response
+    assert response.headers["Content-Type"] == "application/problem+json"
+    return response.status_code, orjson.loads(response.body)
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, "unauthenticated"),
+        ({"Authorization": "Basic YTpi"}, "unauthenticated"),
+        ({"Authorization": "Bearer not.a.token"}, "invalid_token"),
+    ],
+)
+async def test_a_stranger_is_refused_before_the_socket_is_open(
+    here: Worker, headers: dict[str, str], code: str
+) -> None:
+    """401 and a problem, as on every other route."""
+    status, problem = await refusal(connect(here.url, additional_headers=headers, proxy=None))
+    assert status == 401
+    assert problem["code"] == code
+    assert problem["instance"] == PATH
+    assert problem["request_id"]
+
+
+async def test_a_token_in_the_address_is_not_taken(here: Worker, bob: User) -> None:
+    """Addresses end up in logs."""
+    token = bob.client.headers["Authorization"].removeprefix("Bearer ")
+    status, _ = await refusal(connect(f"{here.url}?token={token}", proxy=None))
+    assert status == 401
+
+
+async def test_an_ended_session_opens_no_socket(here: Worker, bob: User) -> None:
+    """Its token has not expired yet, but is worth nothing."""
+    await bob.client.post("/api/auth/logout")
+    await asyncio.sleep(0.5)  # for as long a worker may remember the session
+    status, problem = await refusal(here.open(bob))
+    assert (status, problem["code"]) == (401, "session_ended")
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "//", ""])
+async def test_a_page_of_another_origin_is_refused(
+    here: Worker, settings: Settings, bob: User, origin: str
+) -> None:
+    """Even with a token; and the security log says so."""
+    status, problem = await refusal(here.open(bob, headers={"Origin": origin}))
+    assert (status, problem["code"]) == (403, "foreign_origin")
+    line = log_lines(settings, "security")[-1]
+    assert (line["event"], line["code"], line["path"]) == ("refused", "foreign_origin", PATH)
+
+
+async def test_our_own_pages_and_those_of_cors_origins_may_connect(
+    settings: Settings, alice: User, bob: User
+) -> None:
+    """The scheme may be another one than ours: a proxy speaks TLS for us."""
+    allowed = Settings(
+        _env_file=None,
+        database_url=settings.database_url,
+        access_token_secret=settings.access_token_secret,
+        refresh_token_secret=settings.refresh_token_secret,
+        cors_origins="https://A.example/, http://localhost:3000",
+    )
+    async with worker(allowed) as one:
+        own = [f"http://127.0.0.1:{one.port}", f"https://127.0.0.1:{one.port}"]
+        for origin in [*own, "https://a.example", "http://localhost:3000"]:
+            async with one.open(bob, headers={"Origin": origin}) as socket:
+                await share(alice, await make_event(alice), bob, through=one)
+                assert (await told(socket))["type"] == "permission_granted"
+        status, _ = await refusal(one.open(bob, headers={"Origin": "http://a.example"}))
+        assert status == 403
+
+
+@pytest.mark.parametrize("wrong", ["*", "a.example", "https://a.example/path", "ftp://a.example"])
+def test_an_entry_of_cors_origins_that_is_no_origin_is_refused_at_start(wrong: str) -> None:
+    """Better than a page that cannot connect for a reason nobody sees."""
+    with pytest.raises(ValueError, match="CORS_ORIGINS"):
+        Settings(_env_file=None, cors_origins=wrong)
+
+
+async def test_a_socket_is_cut_when_its_session_ends(here: Worker, bob: User) -> None:
+    """Within a second, on every worker; this one is not the one that ended it."""
+    async with here.open(bob) as socket:
+        assert (await bob.client.post("/api/auth/logout")).status_code < 300
+        assert await close_code(socket, seconds=1) == 4401
+
+
+async def test_a_socket_is_cut_when_its_user_is_disabled(
+    here: Worker, aside: Connection, bob: User, alice: User
+) -> None:
+    """And only that user's."""
+    async with here.open(bob) as of_bob, here.open(alice) as of_alice:
+        await aside.execute("UPDATE users SET is_active = false WHERE id = $1", bob.id)
+        assert await close_code(of_bob, seconds=1) == 4401
+        await stage(aside, alice.id, "still_here")
+        assert (await told(of_alice))["type"] == "still_here"
+
+
+async def test_what_a_client_says_is_ignored(here: Worker, aside: Connection, bob: User) -> None:
+    """Text or bytes, much or nothing: the only messages are notifications."""
+    async with here.open(bob) as socket:
+        sayings: list[str | bytes] = ["", "{", "x" * 60_000, b"\x00\xff", *(["again"] * 200)]
+        for said in sayings:
+            await socket.send(said)
+        await stage(aside, bob.id, "the_first")
+        assert (await told(socket))["type"] == "the_first"
+
+
+async def test_a_client_that_says_too_much_at_once_is_closed(here: Worker, bob: User) -> None:
+    """A message above 64 KiB is not even kept."""
+    async with here.open(bob) as socket:
+        await socket.send("x" * 70_000)
+        assert await close_code(socket) == 1009
+
+
+def narrow(port: int) -> sockets.socket:
+    """Connect with a receive buffer that is soon full."""
+    made = sockets.socket()
+    made.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+    made.connect(("127.0.0.1", port))
+    made.setblocking(False)
+    return made
+
+
+async def test_a_client_that_does_not_read_is_closed_and_holds_up_nobody(
+    here: Worker, aside: Connection, alice: User, bob: User
+) -> None:
+    """Its queue is bounded; others go on, and once it reads again it learns why."""
+    async with (
+        here.open(bob, sock=narrow(here.port), max_queue=1) as stalled,
+        here.open(alice) as lively,
+    ):
+        hub = here.app.state.news.hub
+        (subscriber,) = [one for one in hub.subscribers() if one.user_id == bob.id]
+        await stage(aside, bob.id, "much", count=400, size=30_000)
+        await stage(aside, alice.id, "little")
+        assert (await told(lively))["type"] == "little"
+        await until(subscriber.ended.done)
+        assert subscriber._bytes == 0
+        assert await close_code(stalled, seconds=10) == 1013
+    await until(lambda: not hub.subscribers())
+
+
+async def test_a_peer_that_never_reads_again_is_dropped(
+    settings: Settings, aside: Connection, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uvicorn alone would wait for it for ever, and so would a server that stops."""
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.2)
+    async with worker(settings, send_buffer_bytes=4096) as one:
+        client = await one.open(bob, sock=narrow(one.port), max_queue=1)
+        try:
+            await stage(aside, bob.id, "much", count=100, size=30_000)
+            await until(lambda: not one.server.server_state.connections)
+            await until(lambda: not one.app.state.news.hub.subscribers())
+        finally:
+            client.transport.abort()
+
+
+async def test_a_client_that_goes_away_leaves_nothing_behind(here: Worker, bob: User) -> None:
+    """With or without a good-bye."""
+    hub = here.app.state.news.hub
+    async with here.open(bob) as polite:
+        rude = await here.open(bob)
+        assert len([one for one in hub.subscribers() if one.user_id == bob.id]) == 2
+        rude.transport.abort()
+        await polite.close()
+        await until(lambda: not hub.subscribers())
+
+
+async def test_a_server_that_stops_says_so(settings: Settings, bob: User) -> None:
+    """1012: come again, to another worker or to this one's successor."""
+    async with worker(settings) as one:
+        socket = await one.open(bob)
+    assert await close_code(socket) == 1012
+
+
+async def test_a_server_that_stops_does_not_wait_for_a_peer_that_does_not_read(
+    settings: Settings, aside: Connection, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has seconds, and then it is gone."""
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.2)
+    loop = asyncio.get_running_loop()
+    async with worker(settings, send_buffer_bytes=4096) as one:
+        client = await one.open(bob, sock=narrow(one.port), max_queue=1)
+        await stage(aside, bob.id, "some", count=30, size=30_000)
+        (connection,) = one.server.server_state.connections
+        await until(lambda: connection.transport.get_write_buffer_size() > 0)
+        began = loop.time()
+    assert loop.time() - began < 3
+    client.transport.abort()
+
+
+async def test_connections_are_logged(here: Worker, settings: Settings, bob: User) -> None:
+    """Who, and how it ended; the token never."""
+    async with here.open(bob) as socket:
+        await socket.close()
+    await until(lambda: not here.app.state.news.hub.subscribers())
+    await until(lambda: any(_closed(line, bob.id) for line in log_lines(settings, "app")))
+    lines = [line for line in log_lines(settings, "app") if line.get("user_id") == str(bob.id)]
+    opened, closed = [line for line in lines if line["event"].startswith("socket_")]
+    assert opened["request_id"] == closed["request_id"]
+    assert closed["code"] == 1000
+    token = bob.client.headers["Authorization"].removeprefix("Bearer ")
+    assert token not in (settings.log_dir / "app.log").read_text()
+
+
+def _closed(line: dict[str, Any], user_id: UUID) -> bool:
+    return line["event"] == "socket_closed" and line.get("user_id") == str(user_id)
+
+
+async def test_a_server_that_cannot_refuse_closes_at_once(here: Worker) -> None:
+    """Without ASGI's denial extension the code of the close says why: 4000 plus the status."""
+    scope = {
+        "type": "websocket",
+        "path": PATH,
+        "raw_path": PATH.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"testserver")],
+        "scheme": "ws",
+        "server": ("testserver", 80),
+        "root_path": "",
+        "subprotocols": [],
+    }
+    said: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    await here.app(scope, receive, send)
+    assert [message["type"] for message in said] == ["websocket.accept", "websocket.close"]
+    assert (said[1]["code"], said[1]["reason"]) == (4401, "unauthenticated")
+
+
+async def test_a_subscribers_queue_is_bounded() -> None:
+    """In number and in bytes; what is beyond ends the socket and frees what it held."""
+    from eventmanager.core.ids import SessionId, UserId, uuid7
+    from eventmanager.realtime.subscriber import TOO_SLOW, Subscriber
+
+    for size, fits in ((1, QUEUED_MESSAGES), (QUEUED_BYTES // 4, 4)):
+        subscriber = Subscriber(UserId(uuid7()), SessionId(uuid7()))
+        for _ in range(fits):
+            subscriber.offer(b"x" * size)
+        assert not subscriber.ended.done()
+        assert await subscriber.next() == "x" * size
+        subscriber.offer(b"x" * size)
+        assert not subscriber.ended.done()
+        subscriber.offer(b"x")
+        assert await subscriber.ended is TOO_SLOW
+        assert not subscriber._texts
