@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
+from schemathesis.core.result import Ok
 from schemathesis.checks import not_a_server_error
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import (
@@ -28,7 +30,7 @@ SCHEMA = schemathesis.openapi.from_dict(create_app(Settings(_env_file=None)).ope
 OPERATIONS = [
     operation
     for result in SCHEMA.get_all_operations()
-    if (operation := result.ok()).label not in _ENDING
+    if isinstance(result, Ok) and (operation := result.ok()).label not in _ENDING
 ]
 
 
@@ -49,7 +51,7 @@ def server(
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: str(mode.value))
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.label))
 def test_answers_are_as_announced(
-    operation: APIOperation, mode: GenerationMode, server: tuple[Server, str]
+    operation: APIOperation[Any, Any, Any, Any], mode: GenerationMode, server: tuple[Server, str]
 ) -> None:
     """No 5xx, no undocumented status or media type, no body off its schema."""
     running, token = server
@@ -63,7 +65,7 @@ def test_answers_are_as_announced(
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode))
-    def check(case: Case) -> None:
+    def check(case: Case[Any]) -> None:
         case.call_and_validate(
             base_url=running.base_url,
             headers={"Authorization": f"Bearer {token}"},

@@ -1,0 +1,1 @@
+"""The product as it is shipped: wheel, sdist, settings and containers."""

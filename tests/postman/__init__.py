@@ -1,0 +1,1 @@
+"""The Postman collection: complete, and passing against a real server."""
