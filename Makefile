@@ -36,11 +36,17 @@ lock: install  ## Renew the pinned versions and hashes
 bench: install  ## Compare with a plain implementation; see bench/README.md
 	$(BIN)/python bench/compare.py $(ARGS)
 
+# uv takes seconds where pip takes most of a minute, but knows nothing of a registry or a certificate
+# that is only set for pip: then pip itself does it.
 $(VENV)/.installed: requirements/dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Event Manager needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@echo "Installing into $(VENV)"
+	@UV_SYSTEM_CERTS=1 UV_HTTP_RETRIES=1 UV_HTTP_TIMEOUT=20 $(BIN)/uv pip sync --quiet \
+		--python $(BIN)/python --require-hashes requirements/dev.lock 2> $(VENV)/uv.log || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements/dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -73,6 +73,7 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
         redis_url="",
         access_token_secret=SecretStr("a" * 20 + "for-tests-only-access"),
         refresh_token_secret=SecretStr("r" * 20 + "for-tests-only-refresh"),
+        rate_limit_enabled=False,
         data_dir=directory / "data",
         log_dir=directory / "logs",
     )

@@ -133,7 +133,7 @@ async def ask(
     """Send a request as a person."""
     ids = {name: str(user.id) for name, user in people.items()}
     path = route.path.format(id=event_id, **ids)
-    body = route.body
+    body: Any = route.body
     if body == "an event":
         body = slot()
     elif body == "a batch":
@@ -194,7 +194,7 @@ async def test_what_a_client_may_not_set_has_no_effect(people: dict[str, User]) 
         ("deleted_at", None),
     ):
         for method, path in (("PUT", f"/api/events/{event_id}"), ("POST", "/api/events")):
-            body = slot() | {field: value}
+            body: Any = slot() | {field: value}
             answer = await owner.client.request(method, path, json=body)
             assert answer.status_code == 422, (method, field)
     assert (await owner.client.get(f"/api/events/{event_id}")).json() == before

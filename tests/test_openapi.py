@@ -75,8 +75,9 @@ def test_every_operation_documents_its_errors(document: dict[str, Any]) -> None:
             assert statuses & {"422", "400"}, name
         for status, response in operation["responses"].items():
             if status >= "400":
-                [schema] = [media["schema"] for media in response["content"].values()]
+                [schema, *others] = [media["schema"] for media in response["content"].values()]
                 assert schema, (name, status)
+                assert all(other == schema for other in others), (name, status)
 
 
 def test_every_body_has_an_example(document: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from eventmanager.admin import router as admin
 from eventmanager.core import health
 from eventmanager.events import router as events
 from eventmanager.history import router as history
+from eventmanager.realtime import router as realtime
 from eventmanager.sharing import router as sharing
 
 VERSION: Final = version("eventmanager")
@@ -24,6 +25,8 @@ Sign in with **Authorize** (any registered user), or `POST /api/auth/login` and 
 * Every list is a bare array; the next page is in the `Link` header.
 * Errors are RFC 9457 problems with a stable `code`; validation errors (422) keep FastAPI's `detail`
   list. Every answer carries `X-Request-ID`.
+* Changes of the events you may read arrive as JSON messages on the WebSocket
+  `/api/ws/notifications`, opened with the same `Authorization` header.
 """
 TAGS: Final[list[dict[str, Any]]] = [
     {"name": "auth", "description": "Register, sign in, rotate and end sessions."},
@@ -46,4 +49,5 @@ def mount(app: FastAPI) -> None:
     app.include_router(oauth.oauth)
     app.include_router(accounts.users)
     app.include_router(admin.users)
+    app.include_router(realtime.router)
     app.include_router(health.router)

@@ -5,7 +5,8 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from typing import Final
 
 from fastapi import FastAPI
 
@@ -18,8 +19,20 @@ from eventmanager.core.clock import Clock, SystemClock
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.core.http import MEBIBYTE
+from eventmanager.core.limits.limiter import Limiter
+from eventmanager.core.limits.middleware import RateLimits
+from eventmanager.core.limits.shared import SharedWindows
 from eventmanager.core.middleware import BodyLimit, RequestContext
+from eventmanager.core.negotiation import Negotiation
 from eventmanager.core.pages import mount_pages
+from eventmanager.core.proxies import TrustedProxies
+from eventmanager.realtime.news import telling
+
+_LIMITS_OF_THEIR_OWN: Final = {
+    "/api/auth/login": "login",
+    "/api/auth/token": "login",
+    "/api/auth/refresh": "refresh",
+}
 
 
 def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
@@ -31,8 +44,13 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
         async with Database.connect(settings.database_url, pool_size=pool_size) as database:
             app.state.database = database
             with Passwords() as app.state.passwords:
-                yield
+                async with (
+                    telling(database, settings=settings, clock=app.state.clock) as app.state.news,
+                    aclosing(limiter),
+                ):
+                    yield
 
+    limiter = _limiter(settings)
     app = FastAPI(
         title="Event Manager",
         version=api.VERSION,
@@ -46,15 +64,33 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.clock = clock or SystemClock()
     app.state.sessions = SessionCache()
+    app.state.limiter = limiter
     problems.install(app)
     openapi.install(app, describe=access.describe)
     api.mount(app)
     mount_pages(app)
+    # The last one added is the outermost.
+    if settings.rate_limit_enabled:
+        app.add_middleware(RateLimits, limiter=limiter, named=_LIMITS_OF_THEIR_OWN)
+    app.add_middleware(Negotiation)
     app.add_middleware(
         BodyLimit, limit_bytes=MEBIBYTE, exceptions={"/api/events/batch": 8 * MEBIBYTE}
     )
     app.add_middleware(RequestContext)
+    if settings.trusted_proxies:
+        app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
     return app
+
+
+def _limiter(settings: Settings) -> Limiter:
+    return Limiter(
+        {
+            "default": settings.rate_limit_default,
+            "login": settings.rate_limit_login,
+            "refresh": settings.rate_limit_refresh,
+        },
+        shared=SharedWindows(settings.redis_url) if settings.redis_url else None,
+    )
 
 
 def from_environment() -> FastAPI:

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import asyncpg
@@ -22,6 +22,7 @@ from uvicorn.supervisors import Multiprocess
 
 from eventmanager.accounts import service as accounts
 from eventmanager.accounts.passwords import Passwords
+from eventmanager.core import logging
 from eventmanager.core.clock import SystemClock
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
@@ -30,6 +31,7 @@ from eventmanager.core.errors import EventManagerError
 from eventmanager.migrations import migrate as migrate_database
 
 GRACE_SECONDS: Final = 20
+SOCKET_MESSAGE_BYTES: Final = 64 * 1024
 T = TypeVar("T")
 
 app = typer.Typer(
@@ -40,6 +42,7 @@ app = typer.Typer(
 )
 user = typer.Typer(help="Manage users from the command line.", no_args_is_help=True)
 app.add_typer(user, name="user")
+_interrupted: list[bool] = []
 _out = Console()
 _err = Console(stderr=True)
 
@@ -51,8 +54,10 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="How many processes serve.")] = 1,
 ) -> None:
     """Serve the API; with no DATABASE_URL, on an embedded PostgreSQL kept in DATA_DIR."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     with _database(_settings()) as settings, _listening(host, port) as listening:
+        _open_logs(settings)
         _run(migrate_database(settings.database_url), database_url=settings.database_url)
         _hand_down(settings)
         _banner(settings, listening, workers=workers)
@@ -65,16 +70,30 @@ def serve(
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
+            ws="eventmanager.realtime.protocol:Protocol",
+            ws_max_size=SOCKET_MESSAGE_BYTES,
+            ws_per_message_deflate=False,
+            ws_ping_interval=20,
+            ws_ping_timeout=20,
         )
-        server = uvicorn.Server(config)
-        try:
+        with suppress(KeyboardInterrupt):
+            if _interrupted:
+                raise KeyboardInterrupt
             if workers == 1:
-                server.run(sockets=[listening])
+                uvicorn.Server(config).run(sockets=[listening])
             else:
-                Multiprocess(config, sockets=[listening]).run()
-        except KeyboardInterrupt:
-            pass
+                _Workers(config, sockets=[listening]).run()
     _out.print("Stopped.")
+
+
+class _Workers(Multiprocess):
+    """The worker processes, and the socket that they share."""
+
+    def terminate_all(self) -> None:
+        """Stop listening here too, or new connections would be taken and never answered."""
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
 
 
 @app.command()
@@ -229,6 +248,17 @@ def _fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
+def _open_logs(settings: Settings) -> None:
+    try:
+        logging.configure(settings.log_dir, level=settings.log_level, stdout=settings.log_stdout)
+    except OSError as error:
+        _fail(f"Cannot write logs to {settings.log_dir}: {error.strerror}. Set LOG_DIR to another.")
+
+
 def _interrupt(*_: object) -> None:
-    """Let SIGTERM end the program as Ctrl-C does, so that everything is stopped in order."""
+    """Let SIGTERM end the program as Ctrl-C does, so that everything is stopped in order.
+
+    Where Python can't pass the exception on, such as in a destructor, it is at least remembered.
+    """
+    _interrupted.append(True)
     raise KeyboardInterrupt

@@ -1,11 +1,14 @@
 """Settings, from the environment or `.env`, under the names of the original description."""
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from eventmanager.core.limits.rates import Rate, parse_rates
+from eventmanager.core.proxies import parse_proxies
 
 SHIPPED_SECRETS = frozenset(
     {"your_super_secret_key", "my_super_secret_key", "changeme", "secret", "change-me"}
@@ -28,11 +31,22 @@ class Settings(BaseSettings):
     refresh_token_secret: SecretStr = SecretStr("")
     access_token_expire_minutes: int = Field(15, ge=1, le=24 * 60)
     refresh_token_expire_days: int = Field(7, ge=1, le=365)
+    cors_origins: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(),
+        description="Origins whose pages may connect, beside our own: https://a.example,https://b.example",
+    )
     data_dir: Path = Path("data")
     log_dir: Path = Path("logs")
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_stdout: bool = Field(False, description="Log to standard output instead of `log_dir`.")
     database_pool_size: int = Field(10, ge=1, le=200, description="Connections per worker.")
+    rate_limit_enabled: bool = True
+    rate_limit_default: Annotated[tuple[Rate, ...], NoDecode] = parse_rates("200/minute")
+    rate_limit_login: Annotated[tuple[Rate, ...], NoDecode] = parse_rates("5/minute")
+    rate_limit_refresh: Annotated[tuple[Rate, ...], NoDecode] = parse_rates("10/minute")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Whose X-Forwarded-For and -Proto are believed: 10.0.0.0/8,192.168.1.7"
+    )
 
     @field_validator("database_url")
     @classmethod
@@ -45,6 +59,47 @@ class Settings(BaseSettings):
         if scheme not in {"postgresql", "postgres"}:
             raise ValueError("DATABASE_URL must start with postgresql:// or postgresql+asyncpg://")
         return urlunsplit(parts._replace(scheme="postgresql"))
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _of_redis(cls, value: str) -> str:
+        """Accept Valkey's `valkey://` and `valkeys://` beside Redis's own."""
+        scheme, separator, rest = value.partition("://")
+        scheme = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme)
+        if value and scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("REDIS_URL must start with redis://, rediss://, valkey:// or unix://")
+        return scheme + separator + rest
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """Read a comma-separated list of origins as browsers send them: lower case, no path."""
+        if not isinstance(value, str):
+            return value
+        origins = {part.strip().rstrip("/").lower() for part in value.split(",")} - {""}
+        for origin in origins:
+            parts = urlsplit(origin)
+            if (
+                parts.scheme not in {"http", "https"}
+                or origin != f"{parts.scheme}://{parts.netloc}"
+            ):
+                raise ValueError(f"CORS_ORIGINS: {origin} is no origin such as https://a.example")
+        return frozenset(origins)
+
+    @field_validator("rate_limit_default", "rate_limit_login", "rate_limit_refresh", mode="before")
+    @classmethod
+    def _as_rates(cls, value: object) -> object:
+        return parse_rates(value) if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _as_proxies(cls, value: object) -> object:
+        return parse_proxies(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _refuse_weak_secrets(self) -> Self:

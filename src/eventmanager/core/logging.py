@@ -41,8 +41,12 @@ def configure(directory: Path, *, level: str, stdout: bool) -> None:
         logger.handlers = [handler]
         logger.setLevel(level.upper())
         logger.propagate = False
-    logging.getLogger("uvicorn").handlers = logging.getLogger("app").handlers
-    logging.getLogger("uvicorn").propagate = False
+    # What uvicorn and other libraries have to say belongs there too, not on the terminal.
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    for logger in (root, logging.getLogger("uvicorn")):
+        logger.handlers = logging.getLogger("app").handlers
+        logger.propagate = False
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -6,6 +6,9 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from eventmanager.core.limits.middleware import is_spared
+from eventmanager.core.negotiation import MSGPACK
+
 _MEMBERS: Final[dict[str, Any]] = {
     "type": {"type": "string", "description": "A URI for the kind of problem."},
     "title": {"type": "string", "description": "What this kind of problem is."},
@@ -80,6 +83,20 @@ VALIDATION_PROBLEM: Final[dict[str, Any]] = {
     ],
 }
 
+TOO_MANY: Final[dict[str, Any]] = {
+    "description": "Too many requests; the next one may pass in `Retry-After` seconds",
+    "headers": {
+        name: {"description": meaning, "schema": {"type": "integer"}}
+        for name, meaning in {
+            "Retry-After": "Seconds to wait.",
+            "RateLimit-Limit": "How many requests may be made in one window of time.",
+            "RateLimit-Remaining": "How many more may be made now.",
+            "RateLimit-Reset": "In how many seconds the oldest one no longer counts.",
+        }.items()
+    },
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+
 
 def install(app: FastAPI, *, describe: Callable[[dict[str, Any]], None]) -> None:
     """Let `app.openapi()` answer the document with our problems, made once.
@@ -104,7 +121,28 @@ def install(app: FastAPI, *, describe: Callable[[dict[str, Any]], None]) -> None
             schemas.pop("HTTPValidationError", None)
             schemas.pop("ValidationError", None)
             describe(document)
+            _limits(document)
+            _formats(document)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _limits(document: dict[str, Any]) -> None:
+    """Say of every operation that has a rate limit how it answers beyond it."""
+    for path, operations in document["paths"].items():
+        if not is_spared(path):
+            for operation in operations.values():
+                operation["responses"].setdefault("429", dict(TOO_MANY))
+
+
+def _formats(document: dict[str, Any]) -> None:
+    """Name MessagePack wherever JSON is named: `core.negotiation` does it for every route."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for described in (operation.get("requestBody", {}), *operation["responses"].values()):
+                content = described.get("content", {})
+                for kind in ("application/json", "application/problem+json"):
+                    if kind in content:
+                        described["content"] = content | dict.fromkeys(MSGPACK, content[kind])
