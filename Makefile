@@ -14,7 +14,7 @@ serve: install  ## Serve http://127.0.0.1:8000, on an embedded PostgreSQL unless
 	@exec $(BIN)/eventmanager serve $(ARGS)
 
 test: install  ## Run every test on a real PostgreSQL
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: install  ## Format, lint, types, and who may import whom
 	$(BIN)/ruff format --check .

@@ -4,7 +4,7 @@ import asyncio
 import copy
 import json
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -85,7 +85,7 @@ async def test_a_version_is_found_by_id_and_by_number(alice: User) -> None:
         assert (await alice.client.get(f"{event}/history/{key}")).json() == second
 
 
-@pytest.mark.parametrize("key", ["3", str(uuid4()), "2147483647"])
+@pytest.mark.parametrize("key", ["3", "8ad79b2e-3814-4826-8391-962ef4f39ffa", "2147483647"])
 async def test_a_version_that_is_not_there_is_404(alice: User, key: str) -> None:
     """On every route that takes one."""
     event = await create(alice)
