@@ -9,7 +9,7 @@ from typing import Final
 
 from eventmanager.core.database import Query, query
 from eventmanager.core.sql import instant
-from eventmanager.scheduling.queries import touching
+from eventmanager.scheduling.queries import is_taken, touching
 from eventmanager.sharing.queries import MAY_EDIT, PERMISSIONS_OF_E
 
 # The event `e` as clients see it, without its permissions. Every version's `data` is made here.
@@ -42,15 +42,23 @@ _RECORDED: Final = f"""
     SELECT written.data, e.version, {PERMISSIONS_OF_E} AS permissions FROM written, e
 """  # built from constants, as all SQL of this module
 
-# Creates the given events, with their Owner's grant, occurrences, series and first version, and
-# answers their data in the given order.
+_PROPOSED_TIMES: Final = """
+    unnest(
+        CAST(:event_ids AS uuid[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[])
+    ) AS wanted (event_id, start_time, end_time)
+    JOIN proposed ON proposed.id = wanted.event_id AND proposed.busy"""
+
+# Creates the proposed events, with their Owner's grant, occurrences, series and first version, and
+# answers their data; or nothing, and does nothing, if one of them would overlap busy time.
 CREATE: Final = query(f"""
-    WITH given AS (
+    WITH proposed AS (
         SELECT * FROM json_to_recordset(CAST(:events AS json)) AS g (
             id uuid, title text, description text, location text,
             start_time timestamptz, end_time timestamptz, time_zone text, all_day boolean,
             start_date date, end_date date, recurrence_pattern text, status text, transparency text,
             busy boolean, continues boolean, version_id uuid)
+    ), given AS (
+        SELECT * FROM proposed WHERE NOT {is_taken(owner=":owner_id", wanted=_PROPOSED_TIMES)}
     ), e AS (
         INSERT INTO events
             (id, owner_id, title, description, location, start_time, end_time, time_zone, all_day,
@@ -123,7 +131,12 @@ LOCK: Final = query(f"""
     FOR NO KEY UPDATE OF e
 """)
 
-# Changes any field of an event that is locked and whose time has been freed.
+_WANTED_TIMES: Final = """
+    unnest(CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
+    AS wanted (start_time, end_time)"""
+
+# Changes any field of an event that is locked and whose time has been freed; nothing if its new
+# time is taken.
 RESCHEDULE: Final = query(f"""
     WITH e AS (
         UPDATE events AS e SET
@@ -132,7 +145,8 @@ RESCHEDULE: Final = query(f"""
             all_day = :all_day, start_date = :start_date, end_date = :end_date,
             recurrence_pattern = :recurrence_pattern, status = :status,
             transparency = :transparency, version = e.version + 1, updated_at = :now
-        WHERE e.id = :event_id
+        WHERE e.id = :event_id AND NOT (
+            CAST(:busy AS boolean) AND {is_taken(owner="e.owner_id", wanted=_WANTED_TIMES)})
         RETURNING e.*
     ), stored AS (
         INSERT INTO occurrences (event_id, recurrence_id, owner_id, start_time, end_time, busy)

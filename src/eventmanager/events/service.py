@@ -66,8 +66,6 @@ async def create(
 
     async def write(tx: Transaction) -> list[asyncpg.Record]:
         reservation = await scheduling.reserve(tx, owner_id=owner_id, plans=plans, now=now)
-        if reservation.clashes:
-            raise await time_conflict(tx, reservation, caller_id=owner_id, batch=batch)
         rows = [
             columns_of(draft, timing)
             | {
@@ -80,14 +78,20 @@ async def create(
         ]
         occurrences = list(chain.from_iterable(reservation.occurrences))
         of = zip(ids, reservation.occurrences, strict=True)
-        return await tx.all(
-            queries.CREATE,
-            owner_id=owner_id,
-            now=now,
-            events=orjson.dumps(rows),
-            event_ids=[event_id for event_id, planned in of for _ in planned],
-            **scheduling.times(occurrences),
-        )
+        created: list[asyncpg.Record] = []
+        if not reservation.overlapping:
+            created = await tx.all(
+                queries.CREATE,
+                owner_id=owner_id,
+                now=now,
+                events=orjson.dumps(rows),
+                event_ids=[event_id for event_id, planned in of for _ in planned],
+                **scheduling.times(occurrences),
+            )
+        if not created:
+            found = await scheduling.clashes(tx, owner_id=owner_id, reservation=reservation)
+            raise await time_conflict(tx, *found, caller_id=owner_id, batch=batch)
+        return created
 
     written = {row["event_id"]: row["data"] for row in await db.transaction(write)}
     permissions = orjson.dumps([{"user_id": str(owner_id), "role": Role.OWNER}])
@@ -255,21 +259,21 @@ async def _rebook(
     event_id, now = record["event_id"], record["now"]
     timing = timing_of(draft)
     plan = timing.plan(busy=is_busy(draft), now=now)
-    reservation = await scheduling.reserve(
-        tx, owner_id=owner_id, plans=[plan], now=now, replacing=event_id
-    )
-    if reservation.clashes:
-        raise await time_conflict(tx, reservation, caller_id=record["caller_id"], batch=False)
+    reservation = await scheduling.reserve(tx, owner_id=owner_id, plans=[plan], now=now)
     await scheduling.free(tx, event_id=event_id)
-    row = await tx.first(
-        queries.RESCHEDULE,
-        **columns_of(draft, timing),
-        **scheduling.times(reservation.occurrences[0]),
-        **record,
-        busy=plan.busy,
-        continues=plan.continues(at=reservation.stored_until),
-    )
-    assert row is not None
+    row = None
+    if not reservation.overlapping:
+        row = await tx.first(
+            queries.RESCHEDULE,
+            **columns_of(draft, timing),
+            **scheduling.times(reservation.occurrences[0]),
+            **record,
+            busy=plan.busy,
+            continues=plan.continues(at=reservation.stored_until),
+        )
+    if row is None:
+        found = await scheduling.clashes(tx, owner_id=owner_id, reservation=reservation)
+        raise await time_conflict(tx, *found, caller_id=record["caller_id"], batch=False)
     return row
 
 

@@ -62,6 +62,16 @@ def touching(*, owner: str, start: str, end: str) -> str:
     )
 
 
+def is_taken(*, owner: str, wanted: str) -> str:
+    """Return SQL that is true when busy time of `owner` intersects one of the `wanted` intervals.
+
+    `wanted` is a FROM item of that name, with the columns start_time and end_time. The answer holds
+    until the commit for who holds the owner's lock since an earlier statement.
+    """
+    stored = touching(owner=owner, start="wanted.start_time", end="wanted.end_time")
+    return f"EXISTS (SELECT FROM {wanted} CROSS JOIN LATERAL ({stored}) o WHERE o.busy)"
+
+
 # What the wanted intervals (numbered from 1) clash with, and how many pairs there are in all.
 CLASHES: Final = query(f"""
     SELECT wanted.number, o.event_id, o.recurrence_id, o.start_time, o.end_time,
@@ -71,7 +81,7 @@ CLASHES: Final = query(f"""
     CROSS JOIN LATERAL (
         {touching(owner=":owner_id", start="wanted.start_time", end="wanted.end_time")}
     ) o
-    WHERE o.busy AND o.event_id IS DISTINCT FROM CAST(:replacing AS uuid)
+    WHERE o.busy
     ORDER BY wanted.number, o.start_time, o.event_id
     LIMIT :limit
 """)  # built from constants of this module

@@ -43,26 +43,24 @@ class Clash:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """The outcome of `reserve`: what to store for each plan, or why it can't be booked."""
+    """What to store for each plan, once the owner's time is locked and known far enough ahead.
+
+    `wanted` are the busy ones of all plans by their start, `overlapping` the pairs of them that
+    intersect: such plans can't be booked whatever else is stored.
+    """
 
     occurrences: list[list[Occurrence]]
     stored_until: datetime
-    clashes: list[Clash]
-    total_clashes: int
+    wanted: list[Wanted]
+    overlapping: list[tuple[Wanted, Wanted]]
 
 
 async def reserve(
-    tx: Transaction,
-    *,
-    owner_id: UserId,
-    plans: Sequence[Plan],
-    now: datetime,
-    replacing: EventId | None = None,
+    tx: Transaction, *, owner_id: UserId, plans: Sequence[Plan], now: datetime
 ) -> Reservation:
-    """Lock the owner's time until the commit and find out whether the plans fit into it.
+    """Lock the owner's time until the commit, and store what the owner's series lack of it.
 
-    The occurrences of `replacing`, the event that is being changed, do not count. Nothing is
-    stored yet but what the owner's other series lacked up to the horizon of these plans.
+    The statement that then books the plans refuses what clashes, with `queries.is_taken`.
     """
     stored_until = await hold(tx, owner_id=owner_id, now=now)
     needed = max(plan.horizon for plan in plans)
@@ -77,8 +75,29 @@ async def reserve(
         for occurrence in occurrences[number]
     ]
     wanted.sort(key=lambda item: item.occurrence.start)
-    clashes, total = await _clashes(tx, owner_id=owner_id, wanted=wanted, replacing=replacing)
-    return Reservation(occurrences, stored_until, clashes, total)
+    return Reservation(occurrences, stored_until, wanted, overlaps(wanted))
+
+
+async def clashes(
+    tx: Transaction, *, owner_id: UserId, reservation: Reservation
+) -> tuple[list[Clash], int]:
+    """Return at most 50 clashes of what could not be booked, and how many there are in all."""
+    wanted = reservation.wanted
+    found = [
+        Clash(later, earlier.occurrence, event_id=None, other_plan=earlier.plan)
+        for earlier, later in reservation.overlapping[:MAX_CLASHES]
+    ]
+    rows = await tx.all(
+        queries.CLASHES,
+        owner_id=owner_id,
+        **times([item.occurrence for item in wanted]),
+        limit=MAX_CLASHES,
+    )
+    for row in rows[: MAX_CLASHES - len(found)]:
+        existing = Occurrence(row["recurrence_id"], row["start_time"], row["end_time"])
+        item = wanted[row["number"] - 1]
+        found.append(Clash(item, existing, event_id=row["event_id"], other_plan=None))
+    return found, len(reservation.overlapping) + (rows[0]["total"] if rows else 0)
 
 
 async def hold(tx: Transaction, *, owner_id: UserId, now: datetime) -> datetime:
@@ -164,28 +183,3 @@ async def _extend(tx: Transaction, *, owner_id: UserId, start: datetime, end: da
     await store()
     await tx.first(queries.DROP_FINISHED, event_ids=finished)
     await tx.first(queries.MOVE_TIMELINE, owner_id=owner_id, stored_until=end)
-
-
-async def _clashes(
-    tx: Transaction, *, owner_id: UserId, wanted: Sequence[Wanted], replacing: EventId | None
-) -> tuple[list[Clash], int]:
-    """Return at most 50 clashes of the wanted occurrences, and how many there are in all."""
-    if not wanted:
-        return [], 0
-    among = overlaps(wanted)
-    clashes = [
-        Clash(later, earlier.occurrence, event_id=None, other_plan=earlier.plan)
-        for earlier, later in among[:MAX_CLASHES]
-    ]
-    rows = await tx.all(
-        queries.CLASHES,
-        owner_id=owner_id,
-        **times([item.occurrence for item in wanted]),
-        replacing=replacing,
-        limit=MAX_CLASHES,
-    )
-    for row in rows[: MAX_CLASHES - len(clashes)]:
-        existing = Occurrence(row["recurrence_id"], row["start_time"], row["end_time"])
-        item = wanted[row["number"] - 1]
-        clashes.append(Clash(item, existing, event_id=row["event_id"], other_plan=None))
-    return clashes, len(among) + (rows[0]["total"] if rows else 0)
