@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -120,6 +121,7 @@ class Database:
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
         self.on_news: Callable[[], None] = lambda: None
+        self._turns: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()
 
     @classmethod
     @asynccontextmanager
@@ -180,12 +182,23 @@ class Database:
             await read.first(_PLAN_ANEW)
             yield read
 
-    async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def transaction(
+        self, work: Callable[[Transaction], Awaitable[T]], *, turn: object = None
+    ) -> T:
         """Run `work` as one transaction and return what it returns.
 
         An error inside rolls everything back. On a serialization failure or a deadlock the whole
         of `work` runs again, at most five times, so it may have no effect outside its transaction.
+
+        Work that will wait for one row anyway names it as its `turn`: then it waits here for the
+        work before it, without a connection that others could use.
         """
+        if turn is None:
+            return await self._attempt(work)
+        async with self._turns.setdefault(turn, asyncio.Lock()):
+            return await self._attempt(work)
+
+    async def _attempt(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with (

@@ -93,7 +93,7 @@ async def create(
             raise await time_conflict(tx, *found, caller_id=owner_id, batch=batch)
         return created
 
-    written = {row["event_id"]: row["data"] for row in await db.transaction(write)}
+    written = {row["event_id"]: row["data"] for row in await db.transaction(write, turn=owner_id)}
     permissions = orjson.dumps([{"user_id": str(owner_id), "role": Role.OWNER}])
     for event_id in ids:
         _audit.info("event_created", event_id=str(event_id), user_id=str(owner_id))
@@ -138,7 +138,7 @@ async def update(
             merged = merge(dict(event), fields)
             return await _rebook(tx, owner_id=event["owner_id"], draft=merged, record=record)
 
-        row = await db.transaction(reschedule)
+        row = await db.transaction(reschedule, turn=event_id)
     _audit.info(
         "event_updated",
         event_id=str(event_id),
@@ -175,7 +175,7 @@ async def roll_back(
         draft = from_version(orjson.loads(past["data"]))
         return await _rebook(tx, owner_id=event["owner_id"], draft=draft, record=record)
 
-    row = await db.transaction(write)
+    row = await db.transaction(write, turn=event_id)
     _audit.info(
         "event_rolled_back",
         event_id=str(event_id),
@@ -208,7 +208,7 @@ async def delete(
         record = _record(Operation.DELETE, caller_id=caller_id, event_id=event_id, now=now)
         await tx.first(queries.DELETE, **record)
 
-    await db.transaction(write)
+    await db.transaction(write, turn=event_id)
     _audit.info("event_deleted", event_id=str(event_id), user_id=str(caller_id))
 
 
