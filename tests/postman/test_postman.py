@@ -24,7 +24,7 @@ RUN_SECONDS = 60
 
 _ASSERTED = re.compile(r"to\.have\.status\((\d{3})\)")
 # Refusals that any route may document, even one that has no input that could be wrong.
-_EVERYWHERE = {"406", "413", "415", "422", "429"}
+_EVERYWHERE = {"405", "406", "413", "415", "422", "429"}
 _VARIABLE = re.compile(r"\{\{([^}$]+)\}\}")
 
 

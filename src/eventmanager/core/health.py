@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from eventmanager.core.database import Database, query
+from eventmanager.core.http import errors
 
 PATIENCE_SECONDS: Final = 2.0
 PING: Final = query("SELECT 1")
@@ -33,7 +34,8 @@ class Alive(BaseModel):
     status: Literal["ok"]
 
 
-_DEGRADED: Final[dict[int | str, dict[str, Any]]] = {
+_ONLY_GET: Final[dict[int | str, dict[str, Any]]] = {405: errors(405)[405]}
+_DEGRADED: Final[dict[int | str, dict[str, Any]]] = _ONLY_GET | {
     503: {"model": Health, "description": "The database is away."}
 }
 
@@ -60,7 +62,7 @@ async def ready(request: Request, response: Response) -> Health:
     return await health(request, response)
 
 
-@router.get("/health/live", summary="Liveness")
+@router.get("/health/live", summary="Liveness", responses=_ONLY_GET)
 async def live() -> Alive:
     """Tell a supervisor that the process answers, whatever the database does."""
     return Alive(status="ok")

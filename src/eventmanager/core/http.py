@@ -65,6 +65,7 @@ _MEANING: Final = {
     401: "No access token, or one that is invalid, expired or of an ended session",
     403: "The caller is known and may not do this",
     404: "There is no such thing, or it is deleted",
+    405: "Another method is needed; `Allow` says which",
     409: "It collides with what stands",
     412: "The version named in `If-Match` is no longer the current one",
     413: "The body is larger than this route accepts",

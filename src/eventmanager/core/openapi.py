@@ -113,6 +113,7 @@ def install(app: FastAPI, *, describe: Callable[[dict[str, Any]], None]) -> None
                 description=app.description,
                 routes=app.routes,
                 tags=app.openapi_tags,
+                servers=app.servers or [{"url": "/"}],
                 license_info={"name": "MIT", "identifier": "MIT"},
             )
             schemas = document["components"]["schemas"]
@@ -120,6 +121,10 @@ def install(app: FastAPI, *, describe: Callable[[dict[str, Any]], None]) -> None
             # FastAPI adds its own 422 schemas, which no route of ours refers to.
             schemas.pop("HTTPValidationError", None)
             schemas.pop("ValidationError", None)
+            for path in document["paths"].values():
+                for operation in path.values():
+                    # Said outright: this one needs no token.
+                    operation.setdefault("security", [])
             describe(document)
             _limits(document)
             _formats(document)

@@ -4,7 +4,7 @@ import zoneinfo
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -79,6 +79,7 @@ Moment = Annotated[
             "anyOf": [
                 {"type": "string", "format": "date-time"},
                 {"type": "string", "format": "date"},
+                {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d$"},
             ],
         }
     ),
@@ -113,8 +114,3 @@ class Window:
 
     start: datetime
     end: datetime
-
-
-def instant_json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of an instant in an answer."""
-    return {"type": "string", "format": "date-time"}
