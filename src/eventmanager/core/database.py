@@ -182,23 +182,21 @@ class Database:
             await read.first(_PLAN_ANEW)
             yield read
 
-    async def transaction(
-        self, work: Callable[[Transaction], Awaitable[T]], *, turn: object = None
-    ) -> T:
+    @asynccontextmanager
+    async def turn(self, key: object) -> AsyncIterator[None]:
+        """Let the work on one thing in this process, such as an owner's time, go one by one.
+
+        It would wait for one row anyway; here it waits without a connection that others could use.
+        """
+        async with self._turns.setdefault(key, asyncio.Lock()):
+            yield
+
+    async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` as one transaction and return what it returns.
 
         An error inside rolls everything back. On a serialization failure or a deadlock the whole
         of `work` runs again, at most five times, so it may have no effect outside its transaction.
-
-        Work that will wait for one row anyway names it as its `turn`: then it waits here for the
-        work before it, without a connection that others could use.
         """
-        if turn is None:
-            return await self._attempt(work)
-        async with self._turns.setdefault(turn, asyncio.Lock()):
-            return await self._attempt(work)
-
-    async def _attempt(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with (

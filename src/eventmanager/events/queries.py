@@ -49,7 +49,9 @@ _PROPOSED_TIMES: Final = """
     JOIN proposed ON proposed.id = wanted.event_id AND proposed.busy"""
 
 # Creates the proposed events, with their Owner's grant, occurrences, series and first version, and
-# answers their data; or nothing, and does nothing, if one of them would overlap busy time.
+# answers their data; or nothing, and creates nothing, if one of them would overlap busy time.
+# Who does not hold the owner's lock says how many bookings the timeline had (`seen`): if others
+# have booked since, nothing is created either, whenever they commit: an update looks again.
 CREATE: Final = query(f"""
     WITH proposed AS (
         SELECT * FROM json_to_recordset(CAST(:events AS json)) AS g (
@@ -57,8 +59,14 @@ CREATE: Final = query(f"""
             start_time timestamptz, end_time timestamptz, time_zone text, all_day boolean,
             start_date date, end_date date, recurrence_pattern text, status text, transparency text,
             busy boolean, continues boolean, version_id uuid)
+    ), counted AS (
+        UPDATE timelines SET bookings = bookings + 1
+        WHERE owner_id = :owner_id
+          AND (CAST(:seen AS bigint) IS NULL OR bookings = CAST(:seen AS bigint))
+        RETURNING owner_id
     ), given AS (
-        SELECT * FROM proposed WHERE NOT {is_taken(owner=":owner_id", wanted=_PROPOSED_TIMES)}
+        SELECT proposed.* FROM proposed, counted
+        WHERE NOT {is_taken(owner=":owner_id", wanted=_PROPOSED_TIMES)}
     ), e AS (
         INSERT INTO events
             (id, owner_id, title, description, location, start_time, end_time, time_zone, all_day,
@@ -148,6 +156,8 @@ RESCHEDULE: Final = query(f"""
         WHERE e.id = :event_id AND NOT (
             CAST(:busy AS boolean) AND {is_taken(owner="e.owner_id", wanted=_WANTED_TIMES)})
         RETURNING e.*
+    ), counted AS (
+        UPDATE timelines t SET bookings = t.bookings + 1 FROM e WHERE t.owner_id = e.owner_id
     ), stored AS (
         INSERT INTO occurrences (event_id, recurrence_id, owner_id, start_time, end_time, busy)
         SELECT e.id, o.start_time, e.owner_id, o.start_time, o.end_time, CAST(:busy AS boolean)

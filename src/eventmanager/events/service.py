@@ -15,7 +15,7 @@ import asyncpg
 import orjson
 import structlog
 
-from eventmanager.core.database import Database, Transaction
+from eventmanager.core.database import Database, Reading, Transaction
 from eventmanager.core.errors import Invalid, NotFound
 from eventmanager.core.ids import EventId, UserId, uuid7
 from eventmanager.events import queries
@@ -27,6 +27,7 @@ from eventmanager.history.models import Operation
 from eventmanager.history.schemas import VersionKey, names
 from eventmanager.scheduling import service as scheduling
 from eventmanager.scheduling.plan import Plan
+from eventmanager.scheduling.service import Reservation
 from eventmanager.sharing.access import EDITORS, OWNERS, READERS, refusal
 from eventmanager.sharing.models import Role
 
@@ -64,8 +65,9 @@ async def create(
     plans = await _plan(drafts, timings, now=now)
     ids = [EventId(uuid7()) for _ in drafts]
 
-    async def write(tx: Transaction) -> list[asyncpg.Record]:
-        reservation = await scheduling.reserve(tx, owner_id=owner_id, plans=plans, now=now)
+    async def book(read: Reading, reservation: Reservation) -> list[asyncpg.Record]:
+        if reservation.overlapping:
+            return []
         rows = [
             columns_of(draft, timing)
             | {
@@ -76,24 +78,33 @@ async def create(
             }
             for event_id, draft, timing, plan in zip(ids, drafts, timings, plans, strict=True)
         ]
-        occurrences = list(chain.from_iterable(reservation.occurrences))
         of = zip(ids, reservation.occurrences, strict=True)
-        created: list[asyncpg.Record] = []
-        if not reservation.overlapping:
-            created = await tx.all(
-                queries.CREATE,
-                owner_id=owner_id,
-                now=now,
-                events=orjson.dumps(rows),
-                event_ids=[event_id for event_id, planned in of for _ in planned],
-                **scheduling.times(occurrences),
-            )
+        return await read.all(
+            queries.CREATE,
+            owner_id=owner_id,
+            now=now,
+            seen=reservation.seen,
+            events=orjson.dumps(rows),
+            event_ids=[event_id for event_id, planned in of for _ in planned],
+            **scheduling.times(list(chain.from_iterable(reservation.occurrences))),
+        )
+
+    async def book_at_once() -> list[asyncpg.Record]:
+        async with db.reading() as read:
+            reservation = await scheduling.glance(read, owner_id=owner_id, plans=plans)
+            return await book(read, reservation) if reservation else []
+
+    async def book_under_lock(tx: Transaction) -> list[asyncpg.Record]:
+        reservation = await scheduling.reserve(tx, owner_id=owner_id, plans=plans, now=now)
+        created = await book(tx, reservation)
         if not created:
             found = await scheduling.clashes(tx, owner_id=owner_id, reservation=reservation)
             raise await time_conflict(tx, *found, caller_id=owner_id, batch=batch)
         return created
 
-    written = {row["event_id"]: row["data"] for row in await db.transaction(write, turn=owner_id)}
+    async with db.turn(owner_id):
+        created = await book_at_once() or await db.transaction(book_under_lock)
+    written = {row["event_id"]: row["data"] for row in created}
     permissions = orjson.dumps([{"user_id": str(owner_id), "role": Role.OWNER}])
     for event_id in ids:
         _audit.info("event_created", event_id=str(event_id), user_id=str(owner_id))
@@ -138,7 +149,8 @@ async def update(
             merged = merge(dict(event), fields)
             return await _rebook(tx, owner_id=event["owner_id"], draft=merged, record=record)
 
-        row = await db.transaction(reschedule, turn=event_id)
+        async with db.turn(event_id):
+            row = await db.transaction(reschedule)
     _audit.info(
         "event_updated",
         event_id=str(event_id),
@@ -175,7 +187,8 @@ async def roll_back(
         draft = from_version(orjson.loads(past["data"]))
         return await _rebook(tx, owner_id=event["owner_id"], draft=draft, record=record)
 
-    row = await db.transaction(write, turn=event_id)
+    async with db.turn(event_id):
+        row = await db.transaction(write)
     _audit.info(
         "event_rolled_back",
         event_id=str(event_id),
@@ -208,7 +221,8 @@ async def delete(
         record = _record(Operation.DELETE, caller_id=caller_id, event_id=event_id, now=now)
         await tx.first(queries.DELETE, **record)
 
-    await db.transaction(write, turn=event_id)
+    async with db.turn(event_id):
+        await db.transaction(write)
     _audit.info("event_deleted", event_id=str(event_id), user_id=str(caller_id))
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, SmallInteger, text
+from sqlalchemy import BigInteger, CheckConstraint, Computed, ForeignKey, Index, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from eventmanager.core.models import Base
@@ -13,7 +13,8 @@ class Timeline(Base):
     """One row an owner: its lock makes check and write of the owner's time one step.
 
     Every occurrence of the owner's series that starts before `stored_until` is a row of
-    `occurrences`.
+    `occurrences`. `bookings` grows with everything that is stored there, so that a single statement
+    that finds it unchanged knows that it has seen all.
     """
 
     __tablename__ = "timelines"
@@ -22,6 +23,7 @@ class Timeline(Base):
         ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
     )
     stored_until: Mapped[datetime]
+    bookings: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
 
 
 class Occurrence(Base):

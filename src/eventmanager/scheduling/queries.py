@@ -9,13 +9,19 @@ LOCK_TIMELINE: Final = query("""
     SELECT stored_until FROM timelines WHERE owner_id = :owner_id FOR NO KEY UPDATE
 """)
 
+# How an owner's timeline stands, without waiting for who is writing it.
+TIMELINE: Final = query("""
+    SELECT stored_until, bookings FROM timelines WHERE owner_id = :owner_id
+""")
+
 CREATE_TIMELINE: Final = query("""
     INSERT INTO timelines (owner_id, stored_until) VALUES (:owner_id, :stored_until)
     ON CONFLICT DO NOTHING
 """)
 
 MOVE_TIMELINE: Final = query("""
-    UPDATE timelines SET stored_until = :stored_until WHERE owner_id = :owner_id
+    UPDATE timelines SET stored_until = :stored_until, bookings = bookings + 1
+    WHERE owner_id = :owner_id
 """)
 
 SERIES_OF: Final = query("""

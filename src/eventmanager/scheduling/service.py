@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from eventmanager.core.database import Database, Transaction
+from eventmanager.core.database import Database, Reading, Transaction
 from eventmanager.core.errors import WindowTooFar
 from eventmanager.core.ids import EventId, UserId
 from eventmanager.core.time import Window, rfc3339, zone
@@ -46,13 +46,26 @@ class Reservation:
     """What to store for each plan, once the owner's time is locked and known far enough ahead.
 
     `wanted` are the busy ones of all plans by their start, `overlapping` the pairs of them that
-    intersect: such plans can't be booked whatever else is stored.
+    intersect: such plans can't be booked whatever else is stored. `seen` is how many bookings the
+    timeline had, None under the owner's lock.
     """
 
     occurrences: list[list[Occurrence]]
     stored_until: datetime
+    seen: int | None
     wanted: list[Wanted]
     overlapping: list[tuple[Wanted, Wanted]]
+
+
+async def glance(read: Reading, *, owner_id: UserId, plans: Sequence[Plan]) -> Reservation | None:
+    """Return a reservation without a lock, if the owner's time is known far enough ahead.
+
+    It is worth something only to a statement that does nothing once others have booked since.
+    """
+    row = await read.first(queries.TIMELINE, owner_id=owner_id)
+    if row is None or row["stored_until"] < max(plan.horizon for plan in plans):
+        return None
+    return _reservation(plans, stored_until=row["stored_until"], seen=row["bookings"])
 
 
 async def reserve(
@@ -67,15 +80,7 @@ async def reserve(
     if needed > stored_until:
         await _extend(tx, owner_id=owner_id, start=stored_until, end=needed)
         stored_until = needed
-    occurrences = [plan.until(stored_until) for plan in plans]
-    wanted = [
-        Wanted(number, occurrence)
-        for number, plan in enumerate(plans)
-        if plan.busy
-        for occurrence in occurrences[number]
-    ]
-    wanted.sort(key=lambda item: item.occurrence.start)
-    return Reservation(occurrences, stored_until, wanted, overlaps(wanted))
+    return _reservation(plans, stored_until=stored_until, seen=None)
 
 
 async def clashes(
@@ -134,6 +139,18 @@ async def know(db: Database, *, reader_id: UserId, window: Window, now: datetime
         behind = await read.all(queries.BEHIND, reader_id=reader_id, until=window.end)
     for row in behind:
         await _know_one(db, owner_id=row["owner_id"], until=month_after(window.end), now=now)
+
+
+def _reservation(plans: Sequence[Plan], *, stored_until: datetime, seen: int | None) -> Reservation:
+    occurrences = [plan.until(stored_until) for plan in plans]
+    wanted = [
+        Wanted(number, occurrence)
+        for number, plan in enumerate(plans)
+        if plan.busy
+        for occurrence in occurrences[number]
+    ]
+    wanted.sort(key=lambda item: item.occurrence.start)
+    return Reservation(occurrences, stored_until, seen, wanted, overlaps(wanted))
 
 
 def times(occurrences: Sequence[Occurrence]) -> dict[str, list[datetime]]:

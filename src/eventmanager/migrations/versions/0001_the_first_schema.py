@@ -133,6 +133,7 @@ def upgrade() -> None:
         "timelines",
         sa.Column("owner_id", sa.Uuid(), nullable=False),
         sa.Column("stored_until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("bookings", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.ForeignKeyConstraint(
             ["owner_id"], ["users.id"], name=op.f("fk_timelines_owner_id"), ondelete="CASCADE"
         ),
