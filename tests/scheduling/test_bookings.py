@@ -1,6 +1,7 @@
 """A booking without a lock sees what others book, whenever they commit."""
 
 import asyncio
+from itertools import pairwise
 from uuid import UUID
 
 import asyncpg
@@ -73,4 +74,4 @@ async def test_everything_that_is_stored_is_counted(alice: User, database_url: s
             )
         )
     await connection.close()
-    assert all(later > earlier for earlier, later in zip(counts, counts[1:], strict=False)), counts
+    assert all(later > earlier for earlier, later in pairwise(counts)), counts
