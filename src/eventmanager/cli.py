@@ -119,6 +119,7 @@ def user_create(
     else:
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     with _database(_settings(), share=True) as settings:
+        _open_logs(settings)
         url = settings.database_url
 
         async def create() -> None:

@@ -16,7 +16,6 @@ from fastapi import Query, Request, Response
 from eventmanager.core.errors import InvalidCursor
 from eventmanager.core.http import next_link
 
-Key = Sequence[datetime | UUID]
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
 Cursor = Annotated[
     str | None,
