@@ -17,6 +17,14 @@ class GlobalRole(StrEnum):
     ADMIN = "Admin"
 
 
+class FreeBusyAccess(StrEnum):
+    """Who may ask when a user is busy."""
+
+    EVERYONE = "everyone"
+    SHARED = "shared"
+    NOBODY = "nobody"
+
+
 class User(Base):
     """A person or program that signs in. Names are unique in any letter case."""
 
@@ -28,10 +36,12 @@ class User(Base):
     password_hash: Mapped[str]
     role: Mapped[str] = mapped_column(server_default=GlobalRole.USER)
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    free_busy: Mapped[str] = mapped_column(server_default=FreeBusyAccess.EVERYONE)
     created_at: Mapped[datetime]
 
     __table_args__ = (
         CheckConstraint("role IN ('User', 'Admin')", name="role"),
+        CheckConstraint("free_busy IN ('everyone', 'shared', 'nobody')", name="free_busy"),
         Index("uq_users_username", text("lower(username)"), unique=True),
         Index("uq_users_email", text("lower(email)"), unique=True),
     )

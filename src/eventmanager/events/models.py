@@ -4,8 +4,8 @@ from datetime import date, datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, UniqueConstraint
-from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from eventmanager.core.models import Base
@@ -30,7 +30,9 @@ class Event(Base):
     """An event that takes place once, or a series.
 
     `start_time` and `end_time` are instants; for an all-day event they are the local midnights of
-    `start_date` and of `end_date`, the day after the last.
+    `start_date` and of `end_date`, the day after the last. `overrides` says what single occurrences
+    have of their own, by `recurrence_id` as clients write it. `split_from` is the series that this
+    one continues.
     """
 
     __tablename__ = "events"
@@ -47,6 +49,9 @@ class Event(Base):
     start_date: Mapped[date | None]
     end_date: Mapped[date | None]
     recurrence_pattern: Mapped[str | None]
+    recurrence_text: Mapped[str | None]
+    overrides: Mapped[dict[str, object]] = mapped_column(JSONB, server_default=text("'{}'"))
+    split_from: Mapped[UUID | None]
     status: Mapped[str]
     transparency: Mapped[str]
     version: Mapped[int]

@@ -16,7 +16,9 @@ class Operation(StrEnum):
     CREATE = "create"
     UPDATE = "update"
     ROLLBACK = "rollback"
+    SPLIT = "split"
     DELETE = "delete"
+    RESTORE = "restore"
 
 
 class Version(Base):
@@ -42,6 +44,7 @@ class Version(Base):
     __table_args__ = (
         UniqueConstraint("event_id", "id"),
         CheckConstraint(
-            "operation IN ('create', 'update', 'rollback', 'delete')", name="operation"
+            "operation IN ('create', 'update', 'rollback', 'split', 'delete', 'restore')",
+            name="operation",
         ),
     )

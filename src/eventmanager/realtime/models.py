@@ -29,10 +29,11 @@ ischema_names["xid8"] = TransactionId
 class Message(Base):
     """One thing one recipient is told.
 
-    Recipients are fixed when the row is written. `(transaction_id, position)` orders messages so
-    that a reader who takes only rows of transactions older than every running one
-    (`pg_snapshot_xmin`) never skips a row that commits late. It is the primary key, so that what
-    is new for all recipients together is one range of one index.
+    Recipients are fixed when the row is written; without an initiator it is the server that tells.
+    `(transaction_id, position)` orders messages so that a reader who takes only rows of
+    transactions older than every running one (`pg_snapshot_xmin`) never skips a row that commits
+    late. It is the primary key, so that what is new for all recipients together is one range of one
+    index.
     """
 
     __tablename__ = "messages"
@@ -45,7 +46,7 @@ class Message(Base):
     recipient_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     owner_id: Mapped[UUID]
     event_id: Mapped[UUID]
-    initiator_id: Mapped[UUID]
+    initiator_id: Mapped[UUID | None]
     type: Mapped[str]
     data: Mapped[dict[str, object]] = mapped_column(JSONB)
     occurred_at: Mapped[datetime]

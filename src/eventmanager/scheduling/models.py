@@ -4,6 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, Computed, ForeignKey, Index, SmallInteger, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from eventmanager.core.models import Base
@@ -14,7 +15,8 @@ class Timeline(Base):
 
     Every occurrence of the owner's series that starts before `stored_until` is a row of
     `occurrences`. `bookings` grows with everything that is stored there, so that a single statement
-    that finds it unchanged knows that it has seen all.
+    that finds it unchanged knows that it has seen all. `zone_data` is the version of the time zone
+    data by which they were worked out.
     """
 
     __tablename__ = "timelines"
@@ -24,6 +26,7 @@ class Timeline(Base):
     )
     stored_until: Mapped[datetime]
     bookings: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    zone_data: Mapped[str] = mapped_column(server_default=text("''"))
 
 
 class Occurrence(Base):
@@ -31,13 +34,14 @@ class Occurrence(Base):
 
     `reach` is a duration class: 0 up to a day, 1 up to 32 days, 2 up to 1,024 days, 3 longer. With
     it, "what touches this window" is a few short index ranges instead of all that began earlier.
+    `override` is what this occurrence has of its own, null where it is as its series says.
+
+    Triggers do what a foreign key to `events` would do, once a statement instead of once a row.
     """
 
     __tablename__ = "occurrences"
 
-    event_id: Mapped[UUID] = mapped_column(
-        ForeignKey("events.id", ondelete="CASCADE"), primary_key=True
-    )
+    event_id: Mapped[UUID] = mapped_column(primary_key=True)
     recurrence_id: Mapped[datetime] = mapped_column(primary_key=True)
     owner_id: Mapped[UUID]
     start_time: Mapped[datetime]
@@ -53,6 +57,7 @@ class Occurrence(Base):
         ),
     )
     busy: Mapped[bool]
+    override: Mapped[dict[str, object] | None] = mapped_column(JSONB(none_as_null=True))
 
     __table_args__ = (
         CheckConstraint("start_time < end_time", name="time_order"),
