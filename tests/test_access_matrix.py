@@ -79,6 +79,9 @@ _SIGNED_IN = (401, 200, 200, 200, 200, 200)
 _ADMIN_ONLY = (401, 403, 403, 403, 403, 403)
 _ANYBODY = (200,) * 6
 
+_WINDOW = {"start": "2027-01-01T00:00:00Z", "end": "2027-02-01T00:00:00Z"}
+_SEARCH = {"users": [NOWHERE], "duration": 30, "window": _WINDOW}
+
 OF_NOTHING = [
     Route("POST", "/api/events", (401, 201, 201, 201, 201, 201), "an event"),
     Route("POST", "/api/events/batch", (401, 201, 201, 201, 201, 201), "a batch"),
@@ -86,6 +89,9 @@ OF_NOTHING = [
     Route("GET", "/api/occurrences?start=2027-01-01&end=2027-02-01", _SIGNED_IN),
     Route("GET", "/me", _SIGNED_IN),
     Route("GET", "/api/me", _SIGNED_IN),
+    Route("PATCH", "/api/me", _SIGNED_IN, {"free_busy": "everyone"}),
+    Route("POST", "/api/freebusy", _SIGNED_IN, {"users": [NOWHERE], **_WINDOW}),
+    Route("POST", "/api/availability", (401, 404, 404, 404, 404, 404), _SEARCH),
     Route("GET", "/api/auth/sessions", _SIGNED_IN),
     Route("DELETE", f"/api/auth/sessions/{NOWHERE}", (401, 404, 404, 404, 404, 404)),
     Route("POST", "/api/auth/refresh", _SIGNED_IN),

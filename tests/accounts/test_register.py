@@ -43,7 +43,8 @@ async def test_a_newcomer_is_signed_in_at_once(anonymous: httpx.AsyncClient) -> 
     assert me.status_code == 200
     assert me.json().items() >= {"username": body["username"], "role": "User"}.items()
     assert me.json()["is_active"] is True
-    assert set(me.json()) == {"id", "username", "email", "is_active", "role", "created_at"}
+    fields = {"id", "username", "email", "is_active", "role", "created_at", "free_busy"}
+    assert set(me.json()) == fields
 
 
 async def test_the_refresh_token_is_out_of_reach_of_scripts_and_other_sites(

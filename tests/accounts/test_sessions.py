@@ -165,7 +165,7 @@ async def test_sessions_long_over_are_purged(
         kept = (await renew(clocked, kept)).cookies["refresh_token"]
         clock.offset += timedelta(days=6)
     assert clock.offset > timedelta()
-    await service.purge(database, now=clock.now())
+    await service.purge(database, clock.now())
     async with database.reading() as connection:
         sessions = await connection.first(count, user_id=alice.id)
         tokens = await connection.first(spent, user_id=alice.id)

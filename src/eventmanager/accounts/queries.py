@@ -196,7 +196,16 @@ CHANGE_PASSWORD = query("""
     RETURNING id
 """)
 
-PROFILE = query(select(*PROFILE_COLUMNS).where(User.id == bindparam("user_id")))
+# A user as only they themselves see them.
+PROFILE = query(select(*PROFILE_COLUMNS, User.free_busy).where(User.id == bindparam("user_id")))
+
+# Changes the settings that are given; null leaves one as it is.
+CHANGE_SETTINGS = query("""
+    UPDATE users
+    SET free_busy = coalesce(:free_busy, free_busy)
+    WHERE id = :user_id
+    RETURNING id, username, email, is_active, role, created_at, free_busy
+""")
 
 # Sessions long over, with their tokens; and tokens spent so long ago that no client still tries
 # them: a replay is then only refused, and no longer ends the session.

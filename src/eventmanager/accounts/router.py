@@ -10,8 +10,9 @@ from eventmanager.accounts import service, signing_in, signing_out
 from eventmanager.accounts.access import ClaimedSession, CurrentUser
 from eventmanager.accounts.dependencies import From, Given, Hashing, Remembered
 from eventmanager.accounts.schemas import (
+    OwnChange,
+    OwnProfile,
     PasswordChange,
-    Profile,
     Registration,
     SessionAnswer,
     SignedInAnswer,
@@ -226,11 +227,22 @@ async def end_session(
     return Response(status_code=204)
 
 
-@users.get("/me", summary="Who am I", response_model=Profile, responses=errors(401))
-@users.get("/api/me", summary="Who am I", response_model=Profile, responses=errors(401))
+@users.get("/me", summary="Who am I", response_model=OwnProfile, responses=errors(401))
+@users.get("/api/me", summary="Who am I", response_model=OwnProfile, responses=errors(401))
 async def me(caller: CurrentUser, db: Db) -> Mapping[str, Any]:
     """Return the caller."""
     return await service.profile(db, user_id=caller.user_id)
+
+
+@users.patch(
+    "/api/me",
+    summary="Change one's settings",
+    response_model=OwnProfile,
+    responses=errors(401, 413, 422),
+)
+async def change_me(change: OwnChange, caller: CurrentUser, db: Db) -> Mapping[str, Any]:
+    """Change the settings that you send; the others stay."""
+    return await service.change_settings(db, caller=caller, free_busy=change.free_busy)
 
 
 def _with_cookie(response: Response, signed_in: SignedIn, settings: Settings) -> SignedInAnswer:

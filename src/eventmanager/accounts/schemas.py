@@ -9,7 +9,7 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from eventmanager.accounts.models import GlobalRole
+from eventmanager.accounts.models import FreeBusyAccess, GlobalRole
 
 USERNAME_MAX_LENGTH: Final = 50
 EMAIL_MAX_LENGTH: Final = 254
@@ -179,6 +179,35 @@ class Profile(BaseModel):
     is_active: bool
     role: GlobalRole
     created_at: datetime
+
+
+class OwnProfile(Profile):
+    """A user as they themselves see them."""
+
+    free_busy: Annotated[
+        FreeBusyAccess,
+        Field(
+            description="Who may ask when they are busy: `everyone`, those who have an event in"
+            " common with them (`shared`), or `nobody`."
+        ),
+    ]
+
+
+class OwnChange(BaseModel):
+    """What users may change of themselves; what is left out stays as it is."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"free_busy": "shared"}]}
+    )
+
+    free_busy: Annotated[
+        FreeBusyAccess | None,
+        Field(
+            description="Who may ask when you are busy: `everyone`, those who have an event in"
+            " common with you (`shared`), or `nobody`.",
+            examples=["shared"],
+        ),
+    ] = None
 
 
 class SessionAnswer(BaseModel):

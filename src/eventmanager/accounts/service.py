@@ -13,7 +13,7 @@ import structlog
 from pydantic import ValidationError
 
 from eventmanager.accounts import queries, tokens
-from eventmanager.accounts.models import GlobalRole
+from eventmanager.accounts.models import FreeBusyAccess, GlobalRole
 from eventmanager.accounts.passwords import Passwords
 from eventmanager.accounts.schemas import Registration
 from eventmanager.accounts.sessions import Caller, SessionCache
@@ -109,6 +109,19 @@ async def profile(db: Database, *, user_id: UserId) -> Mapping[str, Any]:
     return dict(row)
 
 
+async def change_settings(
+    db: Database, *, caller: Caller, free_busy: FreeBusyAccess | None
+) -> Mapping[str, Any]:
+    """Change the caller's settings and return the caller; None leaves a setting as it is."""
+    row = await db.transaction(
+        lambda tx: tx.first(queries.CHANGE_SETTINGS, user_id=caller.user_id, free_busy=free_busy)
+    )
+    if row is None:
+        raise NotFound
+    _audit.info("settings_changed", user_id=str(caller.user_id), free_busy=row["free_busy"])
+    return dict(row)
+
+
 async def change_password(
     db: Database,
     *,
@@ -147,7 +160,7 @@ async def change_password(
     _audit.info("password_changed", user_id=str(caller.user_id), sessions_ended=len(ended))
 
 
-async def purge(db: Database, *, now: datetime) -> int:
+async def purge(db: Database, now: datetime) -> int:
     """Delete sessions, and spent tokens, that were over thirty days ago; return how many rows."""
     deleted = 0
     for statement in (queries.PURGE_SESSIONS, queries.PURGE_TOKENS):

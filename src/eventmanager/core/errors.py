@@ -3,11 +3,12 @@
     EventManagerError
     ├── TokenRefused           400  InvalidGrant, InvalidTokenRequest, UnsupportedGrantType
     ├── Unauthenticated        401  InvalidCredentials, InvalidToken, SessionEnded
-    ├── Forbidden              403  RoleTooLow, AdminOnly, AccountDisabled, ForeignOrigin
+    ├── Forbidden              403  RoleTooLow, AdminOnly, AccountDisabled, ForeignOrigin,
+    │                              FreeBusyHidden
     ├── NotFound               404
     ├── Conflict               409  DuplicateUser, DuplicateGrant, LastOwner, TimeConflict
     ├── PreconditionFailed     412
-    ├── Invalid                422  WindowTooFar, InvalidCursor
+    ├── Invalid                422  WindowTooFar, WindowTooLong, InvalidCursor
     ├── RateLimited            429
     └── Unavailable            503
 
@@ -124,6 +125,13 @@ class ForeignOrigin(Forbidden):
     title = "Pages of this origin may not connect"
 
 
+class FreeBusyHidden(Forbidden):
+    """Some of the users do not let the caller know when they are busy. Fact: `users`, by name."""
+
+    code = "free_busy_hidden"
+    title = "Some of these users do not let you know when they are busy"
+
+
 class NotFound(EventManagerError):
     """There is no such thing, or it is deleted."""
 
@@ -188,6 +196,13 @@ class WindowTooFar(Invalid):
 
     code = "window_too_far"
     title = "The window ends more than ten years from now"
+
+
+class WindowTooLong(Invalid):
+    """The window is longer than may be asked for at once. Fact: `limit_days`."""
+
+    code = "window_too_long"
+    title = "The window is too long"
 
 
 class InvalidCursor(Invalid):
