@@ -74,6 +74,7 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
         access_token_secret=SecretStr("a" * 20 + "for-tests-only-access"),
         refresh_token_secret=SecretStr("r" * 20 + "for-tests-only-refresh"),
         rate_limit_enabled=False,
+        background_tasks=False,
         data_dir=directory / "data",
         log_dir=directory / "logs",
     )

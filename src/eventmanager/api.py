@@ -9,9 +9,11 @@ from eventmanager.accounts import oauth
 from eventmanager.accounts import router as accounts
 from eventmanager.admin import router as admin
 from eventmanager.core import health
+from eventmanager.events import occurrences_router as occurrences
 from eventmanager.events import router as events
 from eventmanager.history import router as history
 from eventmanager.realtime import router as realtime
+from eventmanager.scheduling import router as scheduling
 from eventmanager.sharing import router as sharing
 
 VERSION: Final = version("eventmanager")
@@ -33,6 +35,7 @@ TAGS: Final[list[dict[str, Any]]] = [
     {"name": "users", "description": "The caller, and the Admin's view of all users."},
     {"name": "events", "description": "Create, find, change and delete events and series."},
     {"name": "occurrences", "description": "When events take place."},
+    {"name": "free/busy", "description": "When people are busy, and when they could all meet."},
     {"name": "sharing", "description": "Who has which role on an event."},
     {"name": "history", "description": "What an event was, what changed, and bringing it back."},
     {"name": "health", "description": "Whether the service works."},
@@ -42,7 +45,10 @@ TAGS: Final[list[dict[str, Any]]] = [
 def mount(app: FastAPI) -> None:
     """Add every route to the application, those asked for most often first."""
     app.include_router(events.events)
-    app.include_router(events.occurrences)
+    app.include_router(occurrences.occurrences)
+    app.include_router(occurrences.of_event)
+    app.include_router(occurrences.conflicts)
+    app.include_router(scheduling.router)
     app.include_router(sharing.router)
     app.include_router(history.router)
     app.include_router(accounts.auth)

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
 from typing import Final
 
 from fastapi import FastAPI
@@ -13,8 +14,10 @@ from fastapi import FastAPI
 from eventmanager import api
 from eventmanager.accounts import access
 from eventmanager.accounts.passwords import Passwords
+from eventmanager.accounts.service import purge
 from eventmanager.accounts.sessions import SessionCache
 from eventmanager.core import logging, openapi, problems
+from eventmanager.core.background import Task, working
 from eventmanager.core.clock import Clock, SystemClock
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
@@ -26,8 +29,10 @@ from eventmanager.core.middleware import BodyLimit, RequestContext
 from eventmanager.core.negotiation import Negotiation
 from eventmanager.core.pages import mount_pages
 from eventmanager.core.proxies import TrustedProxies
+from eventmanager.events import upkeep
 from eventmanager.realtime.news import telling
 
+TASKS: Final = (*upkeep.TASKS, Task("purge_sessions", timedelta(hours=1), purge))
 _LIMITS_OF_THEIR_OWN: Final = {
     "/api/auth/login": "login",
     "/api/auth/token": "login",
@@ -46,6 +51,12 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
             with Passwords() as app.state.passwords:
                 async with (
                     telling(database, settings=settings, clock=app.state.clock) as app.state.news,
+                    working(
+                        database,
+                        database_url=settings.database_url,
+                        clock=app.state.clock,
+                        tasks=TASKS if settings.background_tasks else (),
+                    ),
                     aclosing(limiter),
                 ):
                     yield

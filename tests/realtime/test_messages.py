@@ -68,8 +68,8 @@ def test_what_is_written_is_what_the_schema_promises() -> None:
 
 def test_a_kind_of_a_later_release_is_told_all_the_same() -> None:
     """While servers are replaced one by one, an old one may read what a new one wrote."""
-    made = orjson.loads(notification(row("series_split", title="Standup")))
-    assert made["message"] == "\u201cStandup\u201d: series split."
+    made = orjson.loads(notification(row("event_painted", title="Standup")))
+    assert made["message"] == "\u201cStandup\u201d: event painted."
 
 
 def test_cursors_of_different_places_differ() -> None:

@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     rate_limit_default: Annotated[tuple[Rate, ...], NoDecode] = parse_rates("200/minute")
     rate_limit_login: Annotated[tuple[Rate, ...], NoDecode] = parse_rates("5/minute")
     rate_limit_refresh: Annotated[tuple[Rate, ...], NoDecode] = parse_rates("10/minute")
+    background_tasks: bool = Field(
+        True, description="Whether this process takes its turn at the work beside the requests."
+    )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Whose X-Forwarded-For and -Proto are believed: 10.0.0.0/8,192.168.1.7"
     )

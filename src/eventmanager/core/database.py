@@ -2,7 +2,8 @@
 
 `reading()` lends a connection for single statements, `searching()` for those whose plan depends on
 what is asked for; `transaction()` runs a piece of work as one transaction and runs it again as a
-whole when PostgreSQL asks for it (40001, 40P01). Nothing else begins or commits.
+whole when PostgreSQL asks for it (40001, 40P01), `rehearse()` does the same and rolls back. Nothing
+else begins or commits.
 
 A statement that stages messages is known by its text; once it is committed, `on_news` is called.
 """
@@ -214,6 +215,25 @@ class Database:
                     self.on_news()
                 return result
         raise AssertionError("unreachable")
+
+    async def rehearse(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run `work` as a transaction that is rolled back, and return what it returns."""
+
+        async def undone(tx: Transaction) -> T:
+            raise _Rehearsed(await work(tx))
+
+        try:
+            return await self.transaction(undone)
+        except _Rehearsed as done:
+            result: T = done.result
+            return result
+
+
+class _Rehearsed(Exception):  # it ends a transaction, and is no error
+    """Carries the result of a rehearsal out of the transaction that it rolls back."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
 
 
 @asynccontextmanager

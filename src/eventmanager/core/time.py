@@ -4,6 +4,7 @@ import zoneinfo
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,9 @@ from pydantic_core import PydanticCustomError
 
 # The zones come from the `tzdata` wheel alone, so that every machine expands a series alike.
 zoneinfo.reset_tzpath(to=())
+
+ZONE_DATA: Final = version("tzdata")
+"""The version of the time zone data, such as 2026.2."""
 
 FIRST_YEAR: Final = 1900
 LAST_YEAR: Final = 2200

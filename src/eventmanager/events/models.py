@@ -77,5 +77,12 @@ class Event(Base):
         ),
         CheckConstraint("status IN ('confirmed', 'tentative', 'cancelled')", name="status"),
         CheckConstraint("transparency IN ('opaque', 'transparent')", name="transparency"),
+        Index(
+            "ix_events_bin",
+            "owner_id",
+            "start_time",
+            "id",
+            postgresql_where=text("deleted_at IS NOT NULL"),
+        ),
         Index("ix_events_search", "search", postgresql_using="gin"),
     )

@@ -9,7 +9,7 @@ from typing import Final
 
 from eventmanager.core.database import Query, query
 from eventmanager.core.sql import instant
-from eventmanager.scheduling.queries import is_taken, touching
+from eventmanager.scheduling.queries import ROWS, STORE_ROWS, is_taken, touching
 from eventmanager.sharing.queries import MAY_EDIT, PERMISSIONS_OF_E
 
 # The event `e` as clients see it, without its permissions. Every version's `data` is made here.
@@ -18,7 +18,7 @@ _DATA: Final = f"""(SELECT row_to_json(d) FROM (SELECT
     CASE WHEN e.all_day THEN e.start_date::text ELSE {instant("e.start_time")} END AS start_time,
     CASE WHEN e.all_day THEN e.end_date::text ELSE {instant("e.end_time")} END AS end_time,
     e.time_zone, e.all_day, e.recurrence_pattern IS NOT NULL AS is_recurring, e.recurrence_pattern,
-    e.status, e.transparency, e.version,
+    e.recurrence_text, e.overrides, e.split_from, e.status, e.transparency, e.version,
     {instant("e.created_at")} AS created_at, {instant("e.updated_at")} AS updated_at
 ) d)"""
 
@@ -35,68 +35,70 @@ _RECORDED: Final = f"""
         INSERT INTO messages
             (id, recipient_id, owner_id, event_id, initiator_id, type, data, occurred_at)
         SELECT CAST(:message_id AS uuid), g.user_id, e.owner_id, e.id, :caller_id, :message_type,
-               jsonb_build_object('version', e.version, 'title', e.title), :now
+               jsonb_build_object('version', e.version, 'title', e.title)
+                   || CAST(CAST(:facts AS text) AS jsonb), :now
         FROM e JOIN grants g ON g.event_id = e.id
-        WHERE g.user_id <> :caller_id
+        WHERE g.user_id IS DISTINCT FROM CAST(:caller_id AS uuid)
     )
     SELECT written.data, e.version, {PERMISSIONS_OF_E} AS permissions FROM written, e
 """  # built from constants, as all SQL of this module
 
-_PROPOSED_TIMES: Final = """
-    unnest(
-        CAST(:event_ids AS uuid[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[])
-    ) AS wanted (event_id, start_time, end_time)
-    JOIN proposed ON proposed.id = wanted.event_id AND proposed.busy"""
-
-# Creates the proposed events, with their Owner's grant, occurrences, series and first version, and
-# answers their data; or nothing, and creates nothing, if one of them would overlap busy time.
-# Who does not hold the owner's lock says how many bookings the timeline had (`seen`): if others
-# have booked since, nothing is created either, whenever they commit: an update looks again.
-CREATE: Final = query(f"""
-    WITH proposed AS (
+# Events as they are to be: their columns, whether they take up time, and whether their series go on
+# after what is stored.
+_PROPOSED: Final = """proposed AS (
         SELECT * FROM json_to_recordset(CAST(:events AS json)) AS g (
             id uuid, title text, description text, location text,
             start_time timestamptz, end_time timestamptz, time_zone text, all_day boolean,
-            start_date date, end_date date, recurrence_pattern text, status text, transparency text,
+            start_date date, end_date date, recurrence_pattern text, recurrence_text text,
+            overrides jsonb, split_from uuid, status text, transparency text,
             busy boolean, continues boolean, version_id uuid)
-    ), counted AS (
+    )"""
+
+# True unless a row that is new to its owner's time would overlap busy time, or that is allowed.
+_MAY_BE_BOOKED: Final = f"""(
+    CAST(:allow AS boolean) OR NOT {is_taken(owner=":owner_id")})"""
+
+# The rules of those events whose series go on, so that more of their occurrences can be stored.
+_CONTINUED: Final = """
+    INSERT INTO series
+        (event_id, owner_id, start_time, end_time, time_zone, all_day, recurrence_pattern, busy)
+    SELECT e.id, e.owner_id, e.start_time, e.end_time, e.time_zone, e.all_day,
+           e.recurrence_pattern, proposed.busy
+    FROM e JOIN proposed ON proposed.id = e.id WHERE proposed.continues"""
+
+# Creates the proposed events, with their grants, occurrences, series and first version, and answers
+# their data; or nothing, and creates nothing, if one of them would overlap busy time. A second half
+# of a series has the grants of the first.
+# Who does not hold the owner's lock says how many bookings the timeline had (`seen`): if others
+# have booked since, nothing is created either, whenever they commit: an update looks again.
+CREATE: Final = query(f"""
+    WITH {_PROPOSED}, {ROWS}, counted AS (
         UPDATE timelines SET bookings = bookings + 1
         WHERE owner_id = :owner_id
           AND (CAST(:seen AS bigint) IS NULL OR bookings = CAST(:seen AS bigint))
         RETURNING owner_id
-    ), given AS (
-        SELECT proposed.* FROM proposed, counted
-        WHERE NOT {is_taken(owner=":owner_id", wanted=_PROPOSED_TIMES)}
     ), e AS (
         INSERT INTO events
             (id, owner_id, title, description, location, start_time, end_time, time_zone, all_day,
-             start_date, end_date, recurrence_pattern, status, transparency, version, created_at,
-             updated_at)
+             start_date, end_date, recurrence_pattern, recurrence_text, overrides, split_from,
+             status, transparency, version, created_at, updated_at)
         SELECT id, :owner_id, title, description, location, start_time, end_time, time_zone,
-               all_day, start_date, end_date, recurrence_pattern, status, transparency, 1,
-               :now, :now
-        FROM given
+               all_day, start_date, end_date, recurrence_pattern, recurrence_text, overrides,
+               split_from, status, transparency, 1, :now, :now
+        FROM proposed, counted WHERE {_MAY_BE_BOOKED}
         RETURNING *
     ), granted AS (
         INSERT INTO grants
             (event_id, user_id, owner_id, role, start_time, granted_by, created_at)
-        SELECT id, owner_id, owner_id, 'Owner', start_time, owner_id, created_at FROM e
-    ), stored AS (
-        INSERT INTO occurrences (event_id, recurrence_id, owner_id, start_time, end_time, busy)
-        SELECT o.event_id, o.start_time, :owner_id, o.start_time, o.end_time, given.busy
-        FROM unnest(
-            CAST(:event_ids AS uuid[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[])
-        ) AS o (event_id, start_time, end_time)
-        JOIN given ON given.id = o.event_id
-    ), continued AS (
-        INSERT INTO series
-            (event_id, owner_id, start_time, end_time, time_zone, all_day, recurrence_pattern, busy)
-        SELECT id, :owner_id, start_time, end_time, time_zone, all_day, recurrence_pattern, busy
-        FROM given WHERE continues
-    )
+        SELECT id, owner_id, owner_id, 'Owner', start_time, owner_id, created_at
+        FROM e WHERE split_from IS NULL
+        UNION ALL
+        SELECT e.id, g.user_id, e.owner_id, g.role, e.start_time, g.granted_by, g.created_at
+        FROM e JOIN grants g ON g.event_id = e.split_from
+    ), stored AS ({STORE_ROWS}), continued AS ({_CONTINUED})
     INSERT INTO versions (event_id, version, id, owner_id, operation, data, timestamp, changed_by)
-    SELECT e.id, 1, given.version_id, e.owner_id, 'create', {_DATA}, e.created_at, e.owner_id
-    FROM e JOIN given ON given.id = e.id
+    SELECT e.id, 1, proposed.version_id, e.owner_id, 'create', {_DATA}, e.created_at, :caller_id
+    FROM e JOIN proposed ON proposed.id = e.id
     RETURNING event_id, data
 """)
 
@@ -139,37 +141,23 @@ LOCK: Final = query(f"""
     FOR NO KEY UPDATE OF e
 """)
 
-_WANTED_TIMES: Final = """
-    unnest(CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
-    AS wanted (start_time, end_time)"""
-
-# Changes any field of an event that is locked and whose time has been freed; nothing if its new
-# time is taken.
+# Makes an event that is locked what is proposed, once what it no longer takes of its owner's time
+# has been freed; nothing if something new of it is taken.
 RESCHEDULE: Final = query(f"""
-    WITH e AS (
+    WITH {_PROPOSED}, {ROWS}, e AS (
         UPDATE events AS e SET
-            title = :title, description = :description, location = :location,
-            start_time = :start_time, end_time = :end_time, time_zone = :time_zone,
-            all_day = :all_day, start_date = :start_date, end_date = :end_date,
-            recurrence_pattern = :recurrence_pattern, status = :status,
-            transparency = :transparency, version = e.version + 1, updated_at = :now
-        WHERE e.id = :event_id AND NOT (
-            CAST(:busy AS boolean) AND {is_taken(owner="e.owner_id", wanted=_WANTED_TIMES)})
+            title = p.title, description = p.description, location = p.location,
+            start_time = p.start_time, end_time = p.end_time, time_zone = p.time_zone,
+            all_day = p.all_day, start_date = p.start_date, end_date = p.end_date,
+            recurrence_pattern = p.recurrence_pattern, recurrence_text = p.recurrence_text,
+            overrides = p.overrides, status = p.status, transparency = p.transparency,
+            version = e.version + 1, updated_at = :now, deleted_at = NULL
+        FROM proposed p
+        WHERE e.id = :event_id AND {_MAY_BE_BOOKED}
         RETURNING e.*
     ), counted AS (
         UPDATE timelines t SET bookings = t.bookings + 1 FROM e WHERE t.owner_id = e.owner_id
-    ), stored AS (
-        INSERT INTO occurrences (event_id, recurrence_id, owner_id, start_time, end_time, busy)
-        SELECT e.id, o.start_time, e.owner_id, o.start_time, o.end_time, CAST(:busy AS boolean)
-        FROM e, unnest(CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
-             AS o (start_time, end_time)
-    ), continued AS (
-        INSERT INTO series
-            (event_id, owner_id, start_time, end_time, time_zone, all_day, recurrence_pattern, busy)
-        SELECT e.id, e.owner_id, e.start_time, e.end_time, e.time_zone, e.all_day,
-               e.recurrence_pattern, CAST(:busy AS boolean)
-        FROM e WHERE CAST(:continues AS boolean)
-    ), {_RECORDED}
+    ), stored AS ({STORE_ROWS}), continued AS ({_CONTINUED}), {_RECORDED}
 """)
 
 # Moves a locked event to the bin.
@@ -179,6 +167,37 @@ DELETE: Final = query(f"""
         WHERE e.id = :event_id
         RETURNING e.*
     ), {_RECORDED}
+""")
+
+# Locks an event in the bin of which the caller is Owner.
+LOCK_DELETED: Final = query("""
+    SELECT e.* FROM events e JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
+    WHERE e.id = :event_id AND e.deleted_at IS NOT NULL AND g.role = 'Owner'
+    FOR NO KEY UPDATE OF e
+""")
+
+# Locks an event for the server itself.
+LOCK_ALONE: Final = query("""
+    SELECT e.* FROM events e WHERE e.id = :event_id AND e.deleted_at IS NULL FOR NO KEY UPDATE
+""")
+
+# Timelines that were worked out by other time zone data.
+OUTDATED_TIMELINES: Final = query("""
+    SELECT owner_id, zone_data FROM timelines WHERE zone_data <> :zone_data ORDER BY owner_id
+""")
+
+RENEWED: Final = query("""
+    UPDATE timelines SET zone_data = :zone_data WHERE owner_id = :owner_id
+""")
+
+# The events of an owner that are still to take place at a time that depends on a zone.
+ZONED_EVENTS: Final = query("""
+    SELECT e.id FROM events e
+    WHERE e.owner_id = :owner_id AND e.deleted_at IS NULL AND e.time_zone <> 'UTC'
+      AND (e.recurrence_pattern IS NOT NULL OR e.all_day)
+      AND EXISTS (
+          SELECT FROM occurrences o WHERE o.event_id = e.id AND o.recurrence_id >= :now)
+    ORDER BY e.id
 """)
 
 # A state that the event had, by the version's id or number.
@@ -256,16 +275,95 @@ LIST: Final = {
     for flags in product((False, True), repeat=4)
 }
 
+
+def _own(field: str) -> str:
+    """Return SQL for a text of the occurrence `o`: its own, or that of its event `e`."""
+    return f"CASE WHEN o.override ? '{field}' THEN o.override ->> '{field}' ELSE e.{field} END"
+
+
+# The occurrence `o` of the event `e` with its effective fields.
+_OCCURRENCE: Final = f"""
+    o.event_id, o.recurrence_id, o.start_time, o.end_time, e.all_day, {_own("title")} AS title,
+    {_own("description")} AS description, {_own("location")} AS location, e.time_zone,
+    {_own("status")} AS status, {_own("transparency")} AS transparency,
+    e.recurrence_pattern IS NOT NULL AS is_recurring, o.override IS NOT NULL AS is_override"""
+
+_AFTER_KEY: Final = """(
+    CAST(:after_time AS timestamptz) IS NULL
+    OR (o.start_time, o.event_id, o.recurrence_id) >
+       (CAST(:after_time AS timestamptz), CAST(:after_id AS uuid),
+        CAST(:after_recurrence AS timestamptz)))
+    ORDER BY o.start_time, o.event_id, o.recurrence_id
+    LIMIT :limit"""
+
 # The occurrences in a window that the caller may read, after a key.
 AGENDA: Final = query(f"""
-    SELECT o.event_id, o.recurrence_id, o.start_time, o.end_time, e.all_day, e.title,
-           e.description, e.location, e.time_zone, e.status, e.transparency,
-           e.recurrence_pattern IS NOT NULL AS is_recurring
-    FROM {_TOUCHING} {_ITS_GRANT} {_ITS_EVENT}
-    WHERE CAST(:after_time AS timestamptz) IS NULL
-       OR (o.start_time, o.event_id, o.recurrence_id) >
-          (CAST(:after_time AS timestamptz), CAST(:after_id AS uuid),
-           CAST(:after_recurrence AS timestamptz))
-    ORDER BY o.start_time, o.event_id, o.recurrence_id
+    SELECT {_OCCURRENCE} FROM {_TOUCHING} {_ITS_GRANT} {_ITS_EVENT} WHERE {_AFTER_KEY}
+""")
+
+# Those of one event, in a window or all that are stored.
+OCCURRENCES_OF: Final = query(f"""
+    SELECT {_OCCURRENCE} FROM occurrences o {_ITS_GRANT} {_ITS_EVENT}
+    WHERE o.event_id = :event_id
+      AND (CAST(:start AS timestamptz) IS NULL OR o.end_time > CAST(:start AS timestamptz))
+      AND (CAST(:end AS timestamptz) IS NULL OR o.start_time < CAST(:end AS timestamptz))
+      AND {_AFTER_KEY}
+""")
+
+# One occurrence, by its name, and the version of its event.
+OCCURRENCE: Final = query(f"""
+    SELECT {_OCCURRENCE}, e.version FROM occurrences o {_ITS_GRANT} {_ITS_EVENT}
+    WHERE o.event_id = :event_id AND o.recurrence_id = :recurrence_id
+""")
+
+# How an event that the caller may read names its occurrences, and how far they are stored.
+NAMING: Final = query("""
+    SELECT e.owner_id, e.all_day, e.time_zone, t.stored_until
+    FROM events e
+    JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
+    JOIN timelines t ON t.owner_id = e.owner_id
+    WHERE e.id = :event_id AND e.deleted_at IS NULL
+""")
+
+# The caller's deleted events, after a key.
+BIN: Final = query(f"""
+    SELECT v.data, {PERMISSIONS_OF_E} AS permissions, e.start_time, e.id AS event_id
+    FROM events e
+    JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id AND g.role = 'Owner'
+    JOIN versions v ON v.event_id = e.id AND v.version = e.version
+    WHERE e.owner_id = :caller_id AND e.deleted_at IS NOT NULL
+      AND (CAST(:after_time AS timestamptz) IS NULL
+           OR (e.start_time, e.id) > (CAST(:after_time AS timestamptz), CAST(:after_id AS uuid)))
+    ORDER BY e.start_time, e.id
+    LIMIT :limit OFFSET :skip
+""")
+
+_BUSY_IN_WINDOW: Final = touching(
+    owner=":caller_id", start="CAST(:start AS timestamptz)", end="CAST(:end AS timestamptz)"
+)
+_BESIDE: Final = touching(owner=":caller_id", start="b.start_time", end="b.end_time")
+_TITLE: Final = """(
+    SELECT e.title FROM events e JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
+    WHERE e.id = {of}.event_id)"""
+
+# Pairs of busy occurrences of the caller's that overlap in a window, after a key. Of those that may
+# not be read any more, the title is withheld.
+CONFLICTS: Final = query(f"""
+    SELECT b.event_id AS later_id, b.recurrence_id AS later_recurrence,
+           b.start_time AS later_start, b.end_time AS later_end,
+           {_TITLE.format(of="b")} AS later_title,
+           a.event_id AS earlier_id, a.recurrence_id AS earlier_recurrence,
+           a.start_time AS earlier_start, a.end_time AS earlier_end,
+           {_TITLE.format(of="a")} AS earlier_title
+    FROM ({_BUSY_IN_WINDOW}) b CROSS JOIN LATERAL ({_BESIDE}) a
+    WHERE a.busy AND b.busy
+      AND (a.start_time, a.event_id, a.recurrence_id) < (b.start_time, b.event_id, b.recurrence_id)
+      AND a.end_time > CAST(:start AS timestamptz)
+      AND (CAST(:after_time AS timestamptz) IS NULL
+           OR (b.start_time, b.event_id, b.recurrence_id, a.event_id, a.recurrence_id) >
+              (CAST(:after_time AS timestamptz), CAST(:after_id AS uuid),
+               CAST(:after_recurrence AS timestamptz), CAST(:after_other AS uuid),
+               CAST(:after_other_recurrence AS timestamptz)))
+    ORDER BY b.start_time, b.event_id, b.recurrence_id, a.event_id, a.recurrence_id
     LIMIT :limit
 """)

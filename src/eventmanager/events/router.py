@@ -1,61 +1,36 @@
-"""The HTTP surface of events and occurrences."""
+"""The HTTP surface of events; that of occurrences is in `occurrences_router`."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from eventmanager.accounts.access import CurrentUser
 from eventmanager.core.errors import Invalid
-from eventmanager.core.http import (
-    LINK,
-    Db,
-    Now,
-    errors,
-    etag,
-    etag_matches,
-    json_bytes,
-    next_link,
-    versions_in,
-)
+from eventmanager.core.http import LINK, Db, Now, errors, etag, etag_matches, json_bytes
 from eventmanager.core.ids import EventId
 from eventmanager.core.paging import read_cursor
-from eventmanager.core.time import Instant, Window
+from eventmanager.core.time import Instant
 from eventmanager.events import lists, service
-from eventmanager.events.schemas import (
-    TIME_CONFLICT,
-    EventBatch,
-    EventCreate,
-    EventRead,
-    EventUpdate,
-    OccurrenceRead,
+from eventmanager.events.parameters import (
+    CONFLICT,
+    ETAG,
+    Booking,
+    Changing,
+    Cursor,
+    Deleting,
+    TheEvent,
+    page_of,
+    window_of,
 )
+from eventmanager.events.schemas import EventBatch, EventCreate, EventRead, EventUpdate
 from eventmanager.history.schemas import VersionKey
 from eventmanager.sharing.models import Role
 
 events = APIRouter(prefix="/api/events", tags=["events"])
-occurrences = APIRouter(prefix="/api/occurrences", tags=["occurrences"])
 
-TheEvent = Annotated[UUID, Path(alias="id", description="The event's id.")]
-IfMatch = Annotated[
-    str | None,
-    Header(description='The ETag that the change is based on, e.g. `"3"`; 412 if it is stale.'),
-]
 Limit = Annotated[int, Query(ge=1, le=lists.LIST_MAX, description="At most so many items.")]
-Cursor = Annotated[
-    str | None, Query(max_length=200, description="From the `Link` header of the page before.")
-]
-
-_ETAG: Final[dict[str, Any]] = {
-    "ETag": {"description": "The version, quoted.", "schema": {"type": "string"}}
-}
-_CONFLICT: Final[dict[int | str, dict[str, Any]]] = {
-    409: {
-        "description": "`time_conflict`: the owner is busy at that time",
-        "content": {"application/problem+json": {"schema": TIME_CONFLICT}},
-    }
-}
 
 
 @events.post(
@@ -65,19 +40,23 @@ _CONFLICT: Final[dict[int | str, dict[str, Any]]] = {
     response_model=EventRead,
     responses={
         201: {
-            "headers": _ETAG
+            "headers": ETAG
             | {"Location": {"description": "Where it is.", "schema": {"type": "string"}}}
         },
         **errors(401, 413, 422),
-        **_CONFLICT,
+        **CONFLICT,
     },
 )
-async def create_event(draft: EventCreate, caller: CurrentUser, db: Db, now: Now) -> Response:
+async def create_event(
+    draft: EventCreate, caller: CurrentUser, db: Db, now: Now, terms: Booking
+) -> Response:
     """Create an event, or a series with `recurrence_pattern`; you become its Owner.
 
     It is refused if any of its occurrences would overlap busy time of yours.
     """
-    [(event_id, event)] = await service.create(db, owner_id=caller.user_id, drafts=[draft], now=now)
+    [(event_id, event)] = await service.create(
+        db, owner_id=caller.user_id, events=[draft], terms=terms, now=now
+    )
     headers = {"ETag": etag(event.version), "Location": f"/api/events/{event_id}"}
     return json_bytes(event.json, status=201, headers=headers)
 
@@ -87,15 +66,17 @@ async def create_event(draft: EventCreate, caller: CurrentUser, db: Db, now: Now
     status_code=201,
     summary="Create many events",
     response_model=list[EventRead],
-    responses={**errors(401, 413, 422), **_CONFLICT},
+    responses={**errors(401, 413, 422), **CONFLICT},
 )
-async def create_events(batch: EventBatch, caller: CurrentUser, db: Db, now: Now) -> Response:
+async def create_events(
+    batch: EventBatch, caller: CurrentUser, db: Db, now: Now, terms: Booking
+) -> Response:
     """Create up to 1,000 events, all or none; they may not overlap each other either.
 
     Together they may take place at most 50,000 times in the next two years.
     """
     created = await service.create(
-        db, owner_id=caller.user_id, drafts=batch.events, now=now, batch=True
+        db, owner_id=caller.user_id, events=batch.events, terms=terms, now=now, batch=True
     )
     return json_bytes(b"[" + b",".join(event.json for _, event in created) + b"]", status=201)
 
@@ -126,20 +107,35 @@ async def list_events(
     start: Annotated[Instant | None, Query(description="Only with an occurrence after it.")] = None,
     end: Annotated[Instant | None, Query(description="Only with an occurrence before it.")] = None,
     role: Annotated[Role | None, Query(description="Only where this is your role.")] = None,
+    deleted: Annotated[
+        bool, Query(description="Your deleted events instead; goes with paging only.")
+    ] = False,
 ) -> Response:
     """List the events you may read, by `start_time`; page with `skip` or, better, the `Link`."""
+    after = read_cursor(cursor, datetime, UUID) if cursor else None
+    if deleted:
+        if start or end or q or role:
+            raise Invalid(
+                "deleted=true goes with skip, limit and cursor only",
+                loc=("query", "deleted"),
+                type="filters_of_the_bin",
+            )
+        found = await lists.bin_of(
+            db, caller_id=caller.user_id, skip=skip, limit=limit, after=after
+        )
+        return page_of(request, found)
     page = await lists.list_events(
         db,
         caller_id=caller.user_id,
         skip=skip,
         limit=limit,
-        after=read_cursor(cursor, datetime, UUID) if cursor else None,
-        window=_window(start, end) if start or end else None,
+        after=after,
+        window=window_of(start, end) if start or end else None,
         q=q,
         role=role,
         now=now,
     )
-    return _page(request, page)
+    return page_of(request, page)
 
 
 @events.get(
@@ -147,7 +143,7 @@ async def list_events(
     summary="Get an event",
     response_model=EventRead,
     responses={
-        200: {"headers": _ETAG},
+        200: {"headers": ETAG},
         304: {"description": "It is still the version named in `If-None-Match`."},
         **errors(401, 403, 404, 422),
     },
@@ -172,19 +168,20 @@ async def change_event(
     caller: CurrentUser,
     db: Db,
     now: Now,
-    if_match: IfMatch = None,
+    terms: Changing,
 ) -> Response:
     """Change the fields that you send; the others stay. A null clears a field that may be empty.
 
-    Owners and Editors may. Changing the time of a series changes all of it, and is refused if any
-    occurrence would overlap busy time of the event's owner. Without `If-Match`, the last one wins.
+    Owners and Editors may. Changing the time of a series changes all of it, its rule moves along
+    unless you send one, and it is refused if any occurrence would overlap busy time of the event's
+    owner. Without `If-Match`, the last one wins.
     """
     event = await service.update(
         db,
         caller_id=caller.user_id,
         event_id=EventId(event_id),
         changes=changes,
-        versions=versions_in(if_match),
+        terms=terms,
         now=now,
     )
     return json_bytes(event.json, headers={"ETag": etag(event.version)})
@@ -199,9 +196,9 @@ for _method in ("PUT", "PATCH"):
         summary="Change an event",
         response_model=EventRead,
         responses={
-            200: {"headers": _ETAG},
+            200: {"headers": ETAG},
             **errors(401, 403, 404, 412, 413, 422),
-            **_CONFLICT,
+            **CONFLICT,
         },
     )
 
@@ -213,14 +210,14 @@ for _method in ("PUT", "PATCH"):
     responses=errors(401, 403, 404, 412, 422),
 )
 async def delete_event(
-    event_id: TheEvent, caller: CurrentUser, db: Db, now: Now, if_match: IfMatch = None
+    event_id: TheEvent, caller: CurrentUser, db: Db, now: Now, terms: Deleting
 ) -> Response:
     """Delete an event of which you are Owner; its time is free at once."""
     await service.delete(
         db,
         caller_id=caller.user_id,
         event_id=EventId(event_id),
-        versions=versions_in(if_match),
+        terms=terms,
         now=now,
     )
     return Response(status_code=204)
@@ -231,7 +228,7 @@ async def delete_event(
     summary="Bring back a version",
     tags=["history"],
     response_model=EventRead,
-    responses={200: {"headers": _ETAG}, **errors(401, 403, 404, 412, 422), **_CONFLICT},
+    responses={200: {"headers": ETAG}, **errors(401, 403, 404, 412, 422), **CONFLICT},
 )
 async def roll_back(
     event_id: TheEvent,
@@ -239,7 +236,7 @@ async def roll_back(
     caller: CurrentUser,
     db: Db,
     now: Now,
-    if_match: IfMatch = None,
+    terms: Changing,
 ) -> Response:
     """Make the event what it was in a version, as a new version. Owners and Editors may.
 
@@ -250,54 +247,30 @@ async def roll_back(
         caller_id=caller.user_id,
         event_id=EventId(event_id),
         key=version_id,
-        versions=versions_in(if_match),
+        terms=terms,
         now=now,
     )
     return json_bytes(event.json, headers={"ETag": etag(event.version)})
 
 
-@occurrences.get(
-    "",
-    summary="List what takes place in a window",
-    response_model=list[OccurrenceRead],
-    responses={200: {"headers": LINK}, **errors(401, 422)},
+@events.post(
+    "/{id}/restore",
+    summary="Restore a deleted event",
+    response_model=EventRead,
+    responses={200: {"headers": ETAG}, **errors(401, 404, 422), **CONFLICT},
 )
-async def list_occurrences(
-    request: Request,
-    caller: CurrentUser,
-    db: Db,
-    now: Now,
-    start: Annotated[Instant, Query(description="The window's start.")],
-    end: Annotated[Instant, Query(description="The window's end, at most ten years from now.")],
-    limit: Annotated[int, Query(ge=1, le=lists.AGENDA_MAX, description="At most so many.")] = 200,
-    cursor: Cursor = None,
+async def restore_event(
+    event_id: TheEvent, caller: CurrentUser, db: Db, now: Now, terms: Booking
 ) -> Response:
-    """List the occurrences of all events you may read that touch the window, by `start_time`.
+    """Bring an event of yours back from the bin, as a new version.
 
-    An occurrence that merely ends when the window starts, or starts when it ends, is not in it.
+    It is refused if its time has been taken since.
     """
-    page = await lists.agenda(
+    event = await service.restore(
         db,
         caller_id=caller.user_id,
-        window=_window(start, end),
-        limit=limit,
-        after=read_cursor(cursor, datetime, UUID, datetime) if cursor else None,
+        event_id=EventId(event_id),
+        terms=terms,
         now=now,
     )
-    return _page(request, page)
-
-
-def _window(start: datetime | None, end: datetime | None) -> Window:
-    if start is None or end is None:
-        missing = "start" if start is None else "end"
-        raise Invalid("start and end go together", loc=("query", missing), type="incomplete_window")
-    if end <= start:
-        raise Invalid("end must be after start", loc=("query", "end"), type="invalid_time_order")
-    return Window(start, end)
-
-
-def _page(request: Request, page: lists.Page) -> Response:
-    headers = {}
-    if page.next_cursor is not None:
-        headers["Link"] = next_link(request, cursor=page.next_cursor)
-    return json_bytes(page.json, headers=headers)
+    return json_bytes(event.json, headers={"ETag": etag(event.version)})

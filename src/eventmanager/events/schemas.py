@@ -1,7 +1,7 @@
 """Events and occurrences as clients write and read them."""
 
 from datetime import date, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import (
@@ -157,6 +157,13 @@ class EventData(BaseModel):
     all_day: bool
     is_recurring: bool
     recurrence_pattern: str | None
+    recurrence_text: str | None = Field(None, description="The pattern in plain English.")
+    overrides: dict[str, dict[str, Any]] = Field(
+        {},
+        description="What single occurrences have of their own, by `recurrence_id`;"
+        ' `{"excluded": true}` is one that was deleted.',
+    )
+    split_from: UUID | None = Field(None, description="The series that this one continues.")
     status: Status
     transparency: Transparency
     version: int = Field(description="1 at creation, one more at each change; also the ETag.")
@@ -178,6 +185,9 @@ class EventRead(EventData):
                     "all_day": False,
                     "is_recurring": True,
                     "recurrence_pattern": "RRULE:FREQ=WEEKLY",
+                    "recurrence_text": "every week on Tuesday",
+                    "overrides": {"2026-12-22T14:00:00Z": {"excluded": True}},
+                    "split_from": None,
                     "status": "confirmed",
                     "transparency": "opaque",
                     "version": 1,
@@ -192,6 +202,11 @@ class EventRead(EventData):
     )
 
     permissions: list[Permission]
+    dropped_overrides: list[str] = Field(
+        [],
+        description="Only after a change of a series, if there are any: overrides that are gone,"
+        " since the series no longer takes place then.",
+    )
 
 
 class OccurrenceRead(BaseModel):
@@ -211,9 +226,24 @@ class OccurrenceRead(BaseModel):
     status: Status
     transparency: Transparency
     is_recurring: bool
-    is_override: Literal[False] = Field(
-        False, description="Whether this occurrence differs from its series."
-    )
+    is_override: bool = Field(description="Whether this occurrence differs from its series.")
+
+
+class Occupied(BaseModel):
+    """A busy occurrence of yours."""
+
+    event_id: UUID
+    title: str | None = Field(description="Null when you may not read that event any more.")
+    recurrence_id: datetime
+    start_time: datetime
+    end_time: datetime
+
+
+class Clash(BaseModel):
+    """Two busy occurrences that overlap, the one that starts earlier first."""
+
+    earlier: Occupied
+    later: Occupied
 
 
 def _side(**named: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Creating, reading, changing and deleting events.
+"""Creating, reading, changing, deleting and restoring events.
 
 Every write expands its rule first, purely; then one transaction locks the owner's time, refuses
 what clashes, and writes the event with its occurrences, its version and its messages.
@@ -6,23 +6,31 @@ what clashes, and writes the event with its occurrences, its version and its mes
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 from typing import Any, Final
 
 import asyncpg
 import orjson
-import structlog
 
 from eventmanager.core.database import Database, Reading, Transaction
 from eventmanager.core.errors import Invalid, NotFound
 from eventmanager.core.ids import EventId, UserId, uuid7
-from eventmanager.events import queries
-from eventmanager.events.conflicts import time_conflict
-from eventmanager.events.drafts import columns_of, from_version, is_busy, merge, timing_of
+from eventmanager.events import drafts, queries
+from eventmanager.events.drafts import Revision
 from eventmanager.events.schemas import EventCreate, EventUpdate
-from eventmanager.events.timing import Timing
+from eventmanager.events.writing import (
+    Event,
+    Terms,
+    audit,
+    event_of,
+    lock,
+    proposed,
+    rebook,
+    record,
+    refuse,
+    with_permissions,
+    write,
+)
 from eventmanager.history.models import Operation
 from eventmanager.history.schemas import VersionKey, names
 from eventmanager.scheduling import service as scheduling
@@ -33,60 +41,38 @@ from eventmanager.sharing.models import Role
 
 MAX_BATCH_OCCURRENCES: Final = 50_000
 _TEXT_FIELDS: Final = frozenset({"title", "description", "location"})
-_TOLD_AS: Final = {
-    Operation.UPDATE: "event_updated",
-    Operation.ROLLBACK: "event_rolled_back",
-    Operation.DELETE: "event_deleted",
-}
-_audit = structlog.get_logger("audit")
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """An event as JSON, ready to be sent, and its version."""
-
-    version: int
-    json: bytes
 
 
 async def create(
     db: Database,
     *,
     owner_id: UserId,
-    drafts: Sequence[EventCreate],
+    events: Sequence[EventCreate],
+    terms: Terms,
     now: datetime,
     batch: bool = False,
 ) -> list[tuple[EventId, Event]]:
-    """Create all the drafts, or none. Raises `Invalid` and `TimeConflict`."""
-    timings = [
-        timing_of(draft, loc=("body", "events", number) if batch else ("body",))
-        for number, draft in enumerate(drafts)
-    ]
-    plans = await _plan(drafts, timings, now=now)
-    ids = [EventId(uuid7()) for _ in drafts]
+    """Create all the events, or none. Raises `Invalid` and `TimeConflict`."""
+    revisions = _read(events, batch=batch)
+    plans = await _plan(revisions, now=now)
+    ids = [EventId(uuid7()) for _ in events]
 
     async def book(read: Reading, reservation: Reservation) -> list[asyncpg.Record]:
-        if reservation.overlapping:
+        if reservation.overlapping and not terms.allow:
             return []
-        rows = [
-            columns_of(draft, timing)
-            | {
-                "id": event_id,
-                "busy": plan.busy,
-                "continues": plan.continues(at=reservation.stored_until),
-                "version_id": uuid7(),
-            }
-            for event_id, draft, timing, plan in zip(ids, drafts, timings, plans, strict=True)
+        columns = [
+            proposed(event_id, revision, reservation, number)
+            for number, (event_id, revision) in enumerate(zip(ids, revisions, strict=True))
         ]
-        of = zip(ids, reservation.occurrences, strict=True)
         return await read.all(
             queries.CREATE,
             owner_id=owner_id,
+            caller_id=owner_id,
             now=now,
             seen=reservation.seen,
-            events=orjson.dumps(rows),
-            event_ids=[event_id for event_id, planned in of for _ in planned],
-            **scheduling.times(list(chain.from_iterable(reservation.occurrences))),
+            allow=terms.allow,
+            events=orjson.dumps(columns),
+            **scheduling.rows(reservation, dict(enumerate(ids))),
         )
 
     async def book_at_once() -> list[asyncpg.Record]:
@@ -98,17 +84,19 @@ async def create(
         reservation = await scheduling.reserve(tx, owner_id=owner_id, plans=plans, now=now)
         created = await book(tx, reservation)
         if not created:
-            found = await scheduling.clashes(tx, owner_id=owner_id, reservation=reservation)
-            raise await time_conflict(tx, *found, caller_id=owner_id, batch=batch)
+            await refuse(
+                tx, owner_id=owner_id, reservation=reservation, caller_id=owner_id, batch=batch
+            )
         return created
 
     async with db.turn(owner_id):
-        created = await book_at_once() or await db.transaction(book_under_lock)
+        created = [] if terms.dry_run else await book_at_once()
+        created = created or await write(db, book_under_lock, terms=terms)
     written = {row["event_id"]: row["data"] for row in created}
     permissions = orjson.dumps([{"user_id": str(owner_id), "role": Role.OWNER}])
     for event_id in ids:
-        _audit.info("event_created", event_id=str(event_id), user_id=str(owner_id))
-    return [(i, Event(1, _with_permissions(written[i], permissions))) for i in ids]
+        audit("event_created", {"event_id": event_id, "caller_id": owner_id}, terms=terms)
+    return [(i, Event(1, with_permissions(written[i], permissions))) for i in ids]
 
 
 async def get(db: Database, *, caller_id: UserId, event_id: EventId) -> Event:
@@ -117,7 +105,7 @@ async def get(db: Database, *, caller_id: UserId, event_id: EventId) -> Event:
         row = await read.first(queries.GET, caller_id=caller_id, event_id=event_id)
         if row is None:
             raise await refusal(read, caller_id=caller_id, event_id=event_id, roles=READERS)
-    return _event(row)
+    return event_of(row)
 
 
 async def update(
@@ -126,39 +114,39 @@ async def update(
     caller_id: UserId,
     event_id: EventId,
     changes: EventUpdate,
-    versions: Sequence[int] | None,
+    terms: Terms,
     now: datetime,
 ) -> Event:
     """Change the fields that were sent and return the event as it is then.
 
-    `versions` are those that the change may be based on, None for any. Raises `NotFound`,
-    `RoleTooLow`, `PreconditionFailed`, `Invalid` and `TimeConflict`.
+    Raises `NotFound`, `RoleTooLow`, `PreconditionFailed`, `Invalid` and `TimeConflict`.
     """
     fields = changes.changes()
+    change = record(Operation.UPDATE, caller_id=caller_id, event_id=event_id, now=now)
     if not fields:
-        return await _unchanged(db, caller_id=caller_id, event_id=event_id, versions=versions)
-    record = _record(Operation.UPDATE, caller_id=caller_id, event_id=event_id, now=now)
+        return await _unchanged(db, change=change, terms=terms)
+
+    async def reschedule(tx: Transaction) -> Event:
+        event = await lock(tx, roles=EDITORS, terms=terms, record=change)
+        revision = drafts.revise(drafts.current(dict(event)), fields)
+        return await rebook(
+            tx, owner_id=event["owner_id"], revision=revision, record=change, terms=terms
+        )
+
+    async def edit(read: Reading) -> Event:
+        return await _edit(read, fields=fields, change=change, terms=terms)
+
     if fields.keys() <= _TEXT_FIELDS:
-        row = await _edit(db, fields=fields, versions=versions, record=record)
+        if terms.dry_run:
+            event = await db.rehearse(edit)
+        else:
+            async with db.reading() as read:
+                event = await edit(read)
     else:
-
-        async def reschedule(tx: Transaction) -> asyncpg.Record:
-            event = await _lock(
-                tx, caller_id=caller_id, event_id=event_id, versions=versions, roles=EDITORS
-            )
-            merged = merge(dict(event), fields)
-            return await _rebook(tx, owner_id=event["owner_id"], draft=merged, record=record)
-
         async with db.turn(event_id):
-            row = await db.transaction(reschedule)
-    _audit.info(
-        "event_updated",
-        event_id=str(event_id),
-        user_id=str(caller_id),
-        version=row["version"],
-        fields=sorted(fields),
-    )
-    return _event(row)
+            event = await write(db, reschedule, terms=terms)
+    audit("event_updated", change, terms=terms, version=event.version, fields=sorted(fields))
+    return event
 
 
 async def roll_back(
@@ -167,7 +155,7 @@ async def roll_back(
     caller_id: UserId,
     event_id: EventId,
     key: VersionKey,
-    versions: Sequence[int] | None,
+    terms: Terms,
     now: datetime,
 ) -> Event:
     """Make an event what it was in one of its versions, as a new version.
@@ -175,65 +163,89 @@ async def roll_back(
     Raises `NotFound` for the event or the version, `RoleTooLow`, `PreconditionFailed` and
     `TimeConflict`.
     """
-    record = _record(Operation.ROLLBACK, caller_id=caller_id, event_id=event_id, now=now)
+    change = record(Operation.ROLLBACK, caller_id=caller_id, event_id=event_id, now=now)
 
-    async def write(tx: Transaction) -> asyncpg.Record:
-        event = await _lock(
-            tx, caller_id=caller_id, event_id=event_id, versions=versions, roles=EDITORS
-        )
+    async def work(tx: Transaction) -> Event:
+        event = await lock(tx, roles=EDITORS, terms=terms, record=change)
         past = await tx.first(queries.PAST, event_id=event_id, **names(key))
         if past is None:
             raise NotFound("This event has no such version")
-        draft = from_version(orjson.loads(past["data"]))
-        return await _rebook(tx, owner_id=event["owner_id"], draft=draft, record=record)
+        revision = drafts.past(orjson.loads(past["data"]))
+        return await rebook(
+            tx, owner_id=event["owner_id"], revision=revision, record=change, terms=terms
+        )
 
     async with db.turn(event_id):
-        row = await db.transaction(write)
-    _audit.info(
-        "event_rolled_back",
-        event_id=str(event_id),
-        user_id=str(caller_id),
-        version=row["version"],
-        to=str(key),
-    )
-    return _event(row)
+        event = await write(db, work, terms=terms)
+    audit("event_rolled_back", change, terms=terms, version=event.version, to=str(key))
+    return event
 
 
 async def delete(
-    db: Database,
-    *,
-    caller_id: UserId,
-    event_id: EventId,
-    versions: Sequence[int] | None,
-    now: datetime,
+    db: Database, *, caller_id: UserId, event_id: EventId, terms: Terms, now: datetime
 ) -> None:
     """Move an event of the caller's to the bin and free its time.
 
     Raises `NotFound`, `RoleTooLow` and `PreconditionFailed`.
     """
+    change = record(Operation.DELETE, caller_id=caller_id, event_id=event_id, now=now)
 
-    async def write(tx: Transaction) -> None:
-        event = await _lock(
-            tx, caller_id=caller_id, event_id=event_id, versions=versions, roles=OWNERS
-        )
-        await scheduling.hold(tx, owner_id=event["owner_id"], now=now)
-        await scheduling.free(tx, event_id=event_id)
-        record = _record(Operation.DELETE, caller_id=caller_id, event_id=event_id, now=now)
-        await tx.first(queries.DELETE, **record)
+    async def work(tx: Transaction) -> None:
+        event = await lock(tx, roles=OWNERS, terms=terms, record=change)
+        await bin_it(tx, owner_id=event["owner_id"], change=change)
 
     async with db.turn(event_id):
-        await db.transaction(write)
-    _audit.info("event_deleted", event_id=str(event_id), user_id=str(caller_id))
+        await write(db, work, terms=terms)
+    audit("event_deleted", change, terms=terms)
 
 
-async def _plan(
-    drafts: Sequence[EventCreate], timings: Sequence[Timing], *, now: datetime
-) -> list[Plan]:
-    """Work out when the drafts take place; raises `Invalid` when that is too often in all."""
+async def bin_it(tx: Transaction, *, owner_id: UserId, change: dict[str, Any]) -> None:
+    """Move an event that is locked to the bin and free its time."""
+    await scheduling.hold(tx, owner_id=owner_id, now=change["now"])
+    await scheduling.free(tx, event_id=change["event_id"])
+    await tx.first(queries.DELETE, **change)
+
+
+async def restore(
+    db: Database, *, caller_id: UserId, event_id: EventId, terms: Terms, now: datetime
+) -> Event:
+    """Bring a deleted event of the caller's back as it was, as a new version.
+
+    Raises `NotFound` unless it is in the bin, and `TimeConflict` if its time is taken by now.
+    """
+    change = record(Operation.RESTORE, caller_id=caller_id, event_id=event_id, now=now)
+
+    async def work(tx: Transaction) -> Event:
+        event = await tx.first(queries.LOCK_DELETED, caller_id=caller_id, event_id=event_id)
+        if event is None:
+            raise NotFound("There is no such event in your bin")
+        return await rebook(
+            tx,
+            owner_id=event["owner_id"],
+            revision=drafts.current(dict(event)),
+            record=change,
+            terms=terms,
+        )
+
+    async with db.turn(event_id):
+        event = await write(db, work, terms=terms)
+    audit("event_restored", change, terms=terms, version=event.version)
+    return event
+
+
+def _read(events: Sequence[EventCreate], *, batch: bool) -> list[Revision]:
+    return [
+        drafts.new(draft, loc=("body", "events", number) if batch else ("body",))
+        for number, draft in enumerate(events)
+    ]
+
+
+async def _plan(revisions: Sequence[Revision], *, now: datetime) -> list[Plan]:
+    """Work out when events take place; raises `Invalid` when that is too often in all."""
     plans: list[Plan] = []
     total = 0
-    for draft, timing in zip(drafts, timings, strict=True):
-        plans.append(timing.plan(busy=is_busy(draft), now=now))
+    for revision in revisions:
+        plans.append(revision.plan(now=now))
         total += len(plans[-1].occurrences)
         if total > MAX_BATCH_OCCURRENCES:
             raise Invalid(
@@ -248,101 +260,24 @@ async def _plan(
 
 
 async def _edit(
-    db: Database,
-    *,
-    fields: dict[str, Any],
-    versions: Sequence[int] | None,
-    record: dict[str, Any],
-) -> asyncpg.Record:
+    read: Reading, *, fields: dict[str, Any], change: dict[str, Any], terms: Terms
+) -> Event:
     """Change texts only: the whole write is one statement."""
     given: dict[str, Any] = {f"set_{name}": name in fields for name in _TEXT_FIELDS}
     given |= {name: fields.get(name) for name in _TEXT_FIELDS}
-    async with db.reading() as read:
-        row = await read.first(queries.EDIT, versions=versions, **given, **record)
-        if row is None:
-            raise await refusal(
-                read, caller_id=record["caller_id"], event_id=record["event_id"], roles=EDITORS
-            )
-    return row
-
-
-async def _rebook(
-    tx: Transaction, *, owner_id: UserId, draft: EventCreate, record: dict[str, Any]
-) -> asyncpg.Record:
-    """Make an event that is locked what the draft says, at the time that the draft says."""
-    event_id, now = record["event_id"], record["now"]
-    timing = timing_of(draft)
-    plan = timing.plan(busy=is_busy(draft), now=now)
-    reservation = await scheduling.reserve(tx, owner_id=owner_id, plans=[plan], now=now)
-    await scheduling.free(tx, event_id=event_id)
-    row = None
-    if not reservation.overlapping:
-        row = await tx.first(
-            queries.RESCHEDULE,
-            **columns_of(draft, timing),
-            **scheduling.times(reservation.occurrences[0]),
-            **record,
-            busy=plan.busy,
-            continues=plan.continues(at=reservation.stored_until),
-        )
+    row = await read.first(queries.EDIT, versions=terms.versions, **given, **change)
     if row is None:
-        found = await scheduling.clashes(tx, owner_id=owner_id, reservation=reservation)
-        raise await time_conflict(tx, *found, caller_id=record["caller_id"], batch=False)
-    return row
+        raise await refusal(
+            read, caller_id=change["caller_id"], event_id=change["event_id"], roles=EDITORS
+        )
+    return event_of(row)
 
 
-async def _unchanged(
-    db: Database, *, caller_id: UserId, event_id: EventId, versions: Sequence[int] | None
-) -> Event:
+async def _unchanged(db: Database, *, change: dict[str, Any], terms: Terms) -> Event:
     """Answer a change of nothing: the event as it is, for those who might change it."""
 
     async def check(tx: Transaction) -> None:
-        await _lock(tx, caller_id=caller_id, event_id=event_id, versions=versions, roles=EDITORS)
+        await lock(tx, roles=EDITORS, terms=terms, record=change)
 
     await db.transaction(check)
-    return await get(db, caller_id=caller_id, event_id=event_id)
-
-
-async def _lock(
-    tx: Transaction,
-    *,
-    caller_id: UserId,
-    event_id: EventId,
-    versions: Sequence[int] | None,
-    roles: frozenset[Role],
-) -> asyncpg.Record:
-    """Lock an event until the commit and return its row, if the caller has one of `roles`."""
-    row = await tx.first(
-        queries.LOCK,
-        caller_id=caller_id,
-        event_id=event_id,
-        versions=versions,
-        roles=list(roles),
-    )
-    if row is None:
-        raise await refusal(tx, caller_id=caller_id, event_id=event_id, roles=roles)
-    return row
-
-
-def _record(
-    operation: Operation, *, caller_id: UserId, event_id: EventId, now: datetime
-) -> dict[str, Any]:
-    """Return what the second half of every change of an event needs to know."""
-    return {
-        "caller_id": caller_id,
-        "event_id": event_id,
-        "now": now,
-        "version_id": uuid7(),
-        "message_id": uuid7(),
-        "message_type": _TOLD_AS[operation],
-        "operation": operation,
-    }
-
-
-def _event(row: asyncpg.Record) -> Event:
-    return Event(row["version"], _with_permissions(row["data"], row["permissions"]))
-
-
-def _with_permissions(data: bytes, permissions: bytes) -> bytes:
-    """Add the event's grants, which are not part of its versions, to its JSON object."""
-    return data[:-1] + b',"permissions":' + permissions + b"}"
+    return await get(db, caller_id=change["caller_id"], event_id=change["event_id"])

@@ -5,9 +5,9 @@ from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
 from eventmanager.core.errors import Invalid
-from eventmanager.core.time import zone
-from eventmanager.recurrence import InvalidRecurrence, Series, parse
-from eventmanager.scheduling.plan import Plan, cap
+from eventmanager.core.time import rfc3339, zone
+from eventmanager.recurrence import Anchor, InvalidRecurrence, Series, describe, parse
+from eventmanager.scheduling.plan import Overrides, Plan, cap
 
 Loc = tuple[str | int, ...]
 
@@ -30,20 +30,44 @@ class Timing:
         """Whether the event is made of whole days."""
         return self.start_date is not None
 
-    def plan(self, *, busy: bool, now: datetime) -> Plan:
-        """Work out the occurrences; raises `Invalid` when there are too many, or too far ahead."""
+    @property
+    def anchor(self) -> Anchor:
+        """What a recurrence pattern is read from."""
+        return Anchor(self.start_time, zone(self.time_zone), self.all_day)
+
+    @property
+    def recurrence_text(self) -> str | None:
+        """The recurrence pattern in words."""
+        if self.recurrence_pattern is None:
+            return None
+        return describe(
+            self.recurrence_pattern,
+            start=self.start_time,
+            time_zone=zone(self.time_zone),
+            all_day=self.all_day,
+        )
+
+    def plan(
+        self, *, busy: bool, now: datetime, overrides: Overrides, admitted: bool = False
+    ) -> Plan:
+        """Work out the occurrences; raises `Invalid` when there are too many, or too far ahead.
+
+        A series that was `admitted` before may have grown since.
+        """
         if self.series is None:
             return Plan.once(start=self.start_time, end=self.end_time, busy=busy, now=now)
-        if self.start_time > cap(now):
+        if self.start_time > cap(now) and not admitted:
             raise Invalid(
                 "A series may begin at most ten years from now",
                 loc=(*self.loc, "start_time"),
                 type="start_too_far",
             )
         try:
-            return Plan.recurring(self.series, busy=busy, now=now)
+            return Plan.recurring(
+                self.series, busy=busy, now=now, overrides=overrides, admitted=admitted
+            )
         except InvalidRecurrence as error:
-            raise _invalid_rrule(error, self.loc) from error
+            raise invalid_rrule(error, self.loc) from error
 
 
 def read_timing(
@@ -89,11 +113,27 @@ def read_timing(
                 all_day=all_day,
             )
         except InvalidRecurrence as error:
-            raise _invalid_rrule(error, loc) from error
+            raise invalid_rrule(error, loc) from error
     return Timing(start_time, end_time, time_zone, first, last, recurrence_pattern, series, loc)
 
 
-def _invalid_rrule(error: InvalidRecurrence, loc: Loc) -> Invalid:
+def shown(instant: datetime, *, time_zone: str, all_day: bool) -> str:
+    """Write an instant of an event as clients read it: in UTC, or as a date in the event's zone."""
+    if all_day:
+        return instant.astimezone(zone(time_zone)).date().isoformat()
+    return rfc3339(instant)
+
+
+def instant_named(moment: datetime | date, *, time_zone: str) -> datetime:
+    """Return the instant in UTC of a time, or of the start of a date, that a client wrote."""
+    zone_info = zone(time_zone)
+    if not isinstance(moment, datetime):
+        return _midnight(moment, zone_info)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone_info)).astimezone(UTC)
+
+
+def invalid_rrule(error: InvalidRecurrence, loc: Loc = ("body",)) -> Invalid:
+    """Return the refusal of a pattern, with the reason."""
     return Invalid(
         "recurrence_pattern must be a valid RRULE string",
         loc=(*loc, "recurrence_pattern"),

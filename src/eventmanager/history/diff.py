@@ -1,28 +1,50 @@
 """PURE: what lies between two states of an event."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+_OVERRIDES: Final = "overrides"
+_NOTHING: Final = object()
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return `{field, before, after}` for each field that differs; null where there is none."""
-    fields = [*before, *(field for field in after if field not in before)]
+    """Return `{field, before, after}` for each field that differs; null where there is none.
+
+    Each occurrence that has something of its own is a field: `overrides/<recurrence_id>`.
+    """
     return [
-        {"field": field, "before": before.get(field), "after": after.get(field)}
-        for field in fields
-        if (field in before) != (field in after) or before.get(field) != after.get(field)
+        {
+            "field": "/".join(path),
+            "before": None if old is _NOTHING else old,
+            "after": None if new is _NOTHING else new,
+        }
+        for path, old, new in _differences(before, after)
     ]
 
 
 def patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the JSON Patch (RFC 6902) that makes `after` out of `before`."""
     operations: list[dict[str, Any]] = []
-    for change in changes(before, after):
-        field = change["field"]
-        path = "/" + field.replace("~", "~0").replace("/", "~1")
-        if field not in after:
-            operations.append({"op": "remove", "path": path})
+    for path, old, new in _differences(before, after):
+        pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
+        if new is _NOTHING:
+            operations.append({"op": "remove", "path": pointer})
         else:
-            op = "replace" if field in before else "add"
-            operations.append({"op": op, "path": path, "value": change["after"]})
+            op = "add" if old is _NOTHING else "replace"
+            operations.append({"op": op, "path": pointer, "value": new})
     return operations
+
+
+def _differences(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Yield where two states differ, and both values there; `_NOTHING` where there is none."""
+    for field in [*before, *(field for field in after if field not in before)]:
+        old, new = before.get(field, _NOTHING), after.get(field, _NOTHING)
+        if old == new:
+            continue
+        if field == _OVERRIDES and isinstance(old, Mapping) and isinstance(new, Mapping):
+            for path, mine, theirs in _differences(old, new):
+                yield (field, *path), mine, theirs
+        else:
+            yield (field,), old, new

@@ -25,7 +25,8 @@ class Version(Base):
     """The event as it stood after change number `version`; numbers run 1..n without a gap.
 
     `data` is the event's JSON as clients see it, without its permissions. Reads of the current
-    event answer these very bytes, so an answer and its version can never differ.
+    event answer these very bytes, so an answer and its version can never differ. Without
+    `changed_by` it is the server that changed it.
     """
 
     __tablename__ = "versions"
@@ -39,7 +40,7 @@ class Version(Base):
     operation: Mapped[str]
     data: Mapped[dict[str, object]] = mapped_column(JSON)
     timestamp: Mapped[datetime]
-    changed_by: Mapped[UUID]
+    changed_by: Mapped[UUID | None]
 
     __table_args__ = (
         UniqueConstraint("event_id", "id"),

@@ -31,7 +31,7 @@ class VersionRead(BaseModel):
     operation: Operation
     data: dict[str, Any] = Field(description="The event, without its permissions.")
     timestamp: datetime
-    changed_by: UUID
+    changed_by: UUID | None = Field(description="Null is the server: time zones have changed.")
 
 
 class Change(BaseModel):

@@ -18,6 +18,8 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "event_deleted": "{title} was deleted.",
     "event_restored": "{title} was restored.",
     "event_rolled_back": "{title} was rolled back to an earlier version.",
+    "series_split": "{title} was split: its later occurrences are a series of their own.",
+    "late_clash": "{title} overlaps another event of yours from {first} on.",
 }
 _YOURS: Final[Mapping[str, str]] = {
     "permission_granted": "{title} was shared with you. Your role is {role}.",
@@ -38,7 +40,7 @@ class Notification(BaseModel):
     cursor: str = Field(description="Where this stands in the order of what its recipient reads.")
     type: str = Field(examples=["event_updated", "event_deleted", "permission_granted"])
     event_id: UUID
-    initiator_id: UUID = Field(description="The user who did it.")
+    initiator_id: UUID | None = Field(description="The user who did it; null is the server.")
     user_id: UUID | None = Field(None, description="Of `permission_*`: whose role it is.")
     role: str | None = Field(None, description="Of `permission_*`: the role.")
     message: str = Field(description="For people.")
@@ -61,7 +63,7 @@ def notification(row: Mapping[str, Any]) -> bytes:
         "cursor": write_position(row["transaction_id"], row["position"]),
         "type": kind,
         "event_id": str(row["event_id"]),
-        "initiator_id": str(row["initiator_id"]),
+        "initiator_id": str(row["initiator_id"]) if row["initiator_id"] else None,
         **of_whom,
         "message": _sentence(kind, data, recipient_id=row["recipient_id"]),
         "occurred_at": rfc3339(row["occurred_at"]),
@@ -82,5 +84,7 @@ def _sentence(kind: str, data: Mapping[str, Any], *, recipient_id: UUID) -> str:
         sentences = _YOURS if data.get("user_id") == str(recipient_id) else _OTHERS
     title = f"\u201c{data['title']}\u201d" if data.get("title") else "An event"
     sentence = sentences.get(kind, "{title}: " + kind.replace("_", " ") + ".")
-    written = sentence.format(title=title, role=data.get("role", "unknown"))
+    written = sentence.format(
+        title=title, role=data.get("role", "unknown"), first=data.get("first", "now")
+    )
     return written[0].upper() + written[1:]

@@ -4,20 +4,29 @@
 whether any are left. No clock, no database: values in, values out, and always bounded work.
 """
 
-from eventmanager.recurrence.expansion import Occurrence, expand, is_finished
+from eventmanager.recurrence.anchors import Anchor
+from eventmanager.recurrence.expansion import Occurrence, begins, expand, is_finished
 from eventmanager.recurrence.lines import MAX_LENGTH
+from eventmanager.recurrence.moves import move
 from eventmanager.recurrence.parsing import parse
 from eventmanager.recurrence.series import Series
+from eventmanager.recurrence.splitting import split
+from eventmanager.recurrence.text import describe
 from eventmanager.recurrence.values import InvalidRecurrence
 from eventmanager.recurrence.walk import MAX_OCCURRENCES
 
 __all__ = [
     "MAX_LENGTH",
     "MAX_OCCURRENCES",
+    "Anchor",
     "InvalidRecurrence",
     "Occurrence",
     "Series",
+    "begins",
+    "describe",
     "expand",
     "is_finished",
+    "move",
     "parse",
+    "split",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
+from typing import NamedTuple
 
 from eventmanager.recurrence.series import EARLIEST, LATEST, Series, rule_starts
 from eventmanager.recurrence.values import InvalidRecurrence
@@ -11,8 +12,7 @@ from eventmanager.recurrence.walk import MAX_OCCURRENCES
 from eventmanager.recurrence.wallclock import as_utc, days_later
 
 
-@dataclass(frozen=True, slots=True)
-class Occurrence:
+class Occurrence(NamedTuple):
     """One occurrence, in UTC; `recurrence_id` names it even if an override moves it later."""
 
     recurrence_id: datetime
@@ -29,8 +29,10 @@ def expand(series: Series, *, start: datetime, end: datetime) -> list[Occurrence
     """
     start, end = _clamped(start), _clamped(end)
     found = {day for day in series.rdates if start <= day < end} - series.exdates
-    for instant in rule_starts(series, start=start, end=end):
-        found.add(instant)
+    starts = rule_starts(series, start=start, end=end)
+    # Two wall clocks may be one instant, so what is left over is looked at again.
+    while batch := list(islice(starts, MAX_OCCURRENCES + 1)):
+        found.update(batch)
         if len(found) > MAX_OCCURRENCES:
             raise InvalidRecurrence(
                 f"The series has more than {MAX_OCCURRENCES:,} occurrences in the span; "
@@ -49,6 +51,12 @@ def is_finished(series: Series, *, at: datetime) -> bool:
     if any(day >= at and day not in series.exdates for day in series.rdates):
         return False
     return next(rule_starts(series, start=at, end=LATEST), None) is None
+
+
+def begins(series: Series) -> datetime:
+    """Return the first instant at which the series has an occurrence."""
+    first = next(rule_starts(series, start=series.start, end=LATEST), LATEST)
+    return min(first, min(series.rdates - series.exdates, default=LATEST))
 
 
 def _clamped(instant: datetime) -> datetime:

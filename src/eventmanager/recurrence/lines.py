@@ -45,7 +45,9 @@ def read_pattern(pattern: str) -> Pattern:
         raise InvalidRecurrence("The pattern may hold ASCII characters only.")
     rule: str | None = None
     dates: list[DateLine] = []
-    for line in pattern.replace("\r\n", "\n").strip(_BLANKS).split("\n"):
+    # A line that begins with a blank goes on with the one before (RFC 5545, 3.1).
+    unfolded = _FOLD.sub("", pattern.replace("\r\n", "\n").strip(_BLANKS))
+    for line in unfolded.split("\n"):
         if not line.strip(_BLANKS):
             continue
         name, parameters, value = _split(line.strip(_BLANKS))
@@ -114,6 +116,7 @@ def _check_moment(line: DateLine, value: str, moment: date, *, all_day: bool) ->
 
 
 _BLANKS: Final = " \t\n"
+_FOLD: Final = re.compile(r"\n[ \t]")
 _DATE_LINES: Final = ("RDATE", "EXDATE")
 _ZONE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,2}")
 
@@ -128,7 +131,9 @@ def _split(line: str) -> tuple[str, list[str], str]:
         return "RRULE", [], line
     if not colon:
         raise InvalidRecurrence(f"{name.upper()} has no value; write {name.upper()}:... instead.")
-    return name.upper(), parameters, value.lstrip(_BLANKS)
+    # "Applications MUST ignore x-param values they do not recognize" (RFC 5545, 3.2).
+    known = [item for item in parameters if not item.upper().startswith("X-")]
+    return name.upper(), known, value.lstrip(_BLANKS)
 
 
 def _unknown_line(name: str) -> str:

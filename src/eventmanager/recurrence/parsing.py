@@ -111,11 +111,8 @@ def _ruled(series: Series, rule: Rule) -> Series:
     zone = series.time_zone
     local = series.start.astimezone(zone)
     if series.all_day:
-        if rule.by_hour or rule.by_minute or rule.by_second:
-            raise InvalidRecurrence(
-                "BYHOUR, BYMINUTE and BYSECOND are not allowed for an all-day event; "
-                "leave them out."
-            )
+        # These "MUST be ignored" where DTSTART is a date, as older programs write them (3.3.10).
+        rule = replace(rule, by_hour=(), by_minute=(), by_second=())
         # The day may begin later than at midnight, where midnight falls in a gap.
         local = local.replace(hour=0, minute=0, second=0)
     walk = make_walk(rule, local)

@@ -17,6 +17,7 @@ from eventmanager.recurrence.values import (
     read_frequency,
     read_numbers,
     read_positive,
+    read_seconds,
     read_week_start,
 )
 
@@ -96,8 +97,7 @@ _PARTS: Final[dict[str, tuple[str, Callable[[str, str], object]]]] = {
     "BYDAY": ("by_day", read_by_day),
     "BYHOUR": ("by_hour", read_numbers(0, 23)),
     "BYMINUTE": ("by_minute", read_numbers(0, 59)),
-    # RFC 5545 allows BYSECOND=60 for leap seconds, which no clock of ours can show.
-    "BYSECOND": ("by_second", read_numbers(0, 59)),
+    "BYSECOND": ("by_second", read_seconds),
     "BYSETPOS": ("by_set_pos", read_numbers(1, 366, signed=True)),
 }
 

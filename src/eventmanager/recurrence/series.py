@@ -49,20 +49,21 @@ def rule_starts(series: Series, *, start: datetime, end: datetime) -> Iterator[d
     start, end = max(start, series.start), min(end, LATEST)
     if series.walk is None or start >= end:
         return
-    zone, exdates = series.time_zone, series.exdates
+    zone, exdates, all_day, dtstart = series.time_zone, series.exdates, series.all_day, series.start
     since = start.astimezone(zone) - SLACK
     until = min(series.last, end.astimezone(zone) + SLACK)
-    last = end if series.until is None else series.until
+    if series.until is not None:
+        end = min(end, series.until + timedelta.resolution)
     for local in instances(series.walk, since, until):
         # A local time in a gap is read with the offset before it, one in an overlap is the first
         # of the two (RFC 5545, 3.3.5): PEP 495 does that for fold=0, which arithmetic gives.
         instant = local.astimezone(UTC)
-        if instant < series.start:
+        if instant < dtstart:
             # DTSTART is the second of two equal wall clocks, so this one is a second one too.
             instant = local.replace(fold=1).astimezone(UTC)
-        if not start <= instant < end or instant > last or (exdates and instant in exdates):
+        if not start <= instant < end or (exdates and instant in exdates):
             continue
         # A day that the zone left out, as Apia did 2011-12-30, cannot be an all-day occurrence.
-        if series.all_day and instant.astimezone(zone).day != local.day:
+        if all_day and instant.astimezone(zone).day != local.day:
             continue
         yield instant

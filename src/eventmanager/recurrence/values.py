@@ -53,7 +53,7 @@ def parse_moment(name: str, value: str) -> date | datetime:
             int(day[6:]),
             int(clock[:2]),
             int(clock[2:4]),
-            int(clock[4:]),
+            _second(int(clock[4:])),
             tzinfo=UTC if utc else None,
         )
     except ValueError:
@@ -120,6 +120,11 @@ def read_by_day(name: str, value: str) -> tuple[ByDay, ...]:
     return tuple(sorted(days))
 
 
+def read_seconds(name: str, value: str) -> tuple[int, ...]:
+    """Read BYSECOND, sorted and without repeats."""
+    return tuple(sorted({_second(number) for number in _zero_to_sixty(name, value)}))
+
+
 def read_numbers(
     low: int, high: int, *, signed: bool = False
 ) -> Callable[[str, str], tuple[int, ...]]:
@@ -141,6 +146,13 @@ def read_numbers(
     return read
 
 
+def _second(number: int) -> int:
+    # Who has no leap seconds "SHOULD interpret the second 60 as equivalent to the second 59"
+    # (RFC 5545, 3.3.12).
+    return 59 if number == 60 else number
+
+
+_zero_to_sixty: Final = read_numbers(0, 60)
 _SHOWN: Final = 40
 _MOMENT: Final = re.compile(r"([0-9]{8})(?:T([0-9]{6})(Z)?)?")
 _SUB_DAILY: Final = ("HOURLY", "MINUTELY", "SECONDLY")

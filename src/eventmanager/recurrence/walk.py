@@ -78,11 +78,18 @@ def instances(walk: Walk, since: datetime, until: datetime) -> Iterator[datetime
     since = max(since, walk.start)
     times, count = walk.times, len(walk.times)
     for block in _blocks(walk, since.toordinal(), until.toordinal()):
-        midnight = _midnight(walk, block.base)
-        days, picks = block.days, block.picks
-        for place in range(_place(walk, block, since), len(picks)):
-            day, time = divmod(picks[place], count)
-            instance = midnight + _DAYS[days[day]] + timedelta(0, times[time])
+        midnight, days = _midnight(walk, block.base), block.days
+        picks = block.picks[_place(walk, block, since) :]
+        if count == 1:
+            # Most rules have one time a day: then a pick is a day, and one addition is enough.
+            first = midnight + timedelta(0, times[0])
+            found = (first + _DAYS[days[pick]] for pick in picks)
+        else:
+            found = (
+                midnight + _DAYS[days[pick // count]] + timedelta(0, times[pick % count])
+                for pick in picks
+            )
+        for instance in found:
             if instance > until:
                 return
             yield instance

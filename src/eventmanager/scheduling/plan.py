@@ -1,9 +1,9 @@
 """PURE: what an event takes of its owner's time, and how far ahead that is stored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from eventmanager.recurrence import Occurrence, Series, expand, is_finished
 
@@ -13,16 +13,39 @@ _STRETCH: Final = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True)
+class Override:
+    """One occurrence that is not as its series says (RFC 5545, 3.8.4.4); instants in UTC.
+
+    It takes place at `start` and `end` if these are given, and not at all if it is `excluded`.
+    `fields` is all it has of its own, as it is stored beside it.
+    """
+
+    start: datetime | None
+    end: datetime | None
+    excluded: bool
+    busy: bool
+    fields: Mapping[str, Any]
+
+
+Overrides = Mapping[datetime, Override]
+"""Overrides by their `recurrence_id`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """When an event takes place, worked out up to its horizon; all instants in UTC.
 
-    `occurrences` are those that start before `horizon`; a single event has exactly one.
+    `occurrences` are those whose `recurrence_id` lies before `horizon`, in its order and where
+    their overrides put them; a single event has exactly one. `overrides` are those whose occurrence
+    exists, `dropped` are the names of the others.
     """
 
     series: Series | None
     busy: bool
     horizon: datetime
     occurrences: list[Occurrence]
+    overrides: Overrides
+    dropped: Sequence[datetime]
 
     @classmethod
     def once(cls, *, start: datetime, end: datetime, busy: bool, now: datetime) -> Self:
@@ -31,20 +54,46 @@ class Plan:
         What it might clash with must be known up to its end, or up to the cap.
         """
         horizon = month_after(min(end, cap(now))) if busy else now
-        return cls(None, busy, horizon, [Occurrence(start, start, end)])
+        return cls(None, busy, horizon, [Occurrence(start, start, end)], {}, ())
 
     @classmethod
-    def recurring(cls, series: Series, *, busy: bool, now: datetime) -> Self:
-        """Plan a series up to two years past now or past its start, whichever is later.
+    def recurring(
+        cls,
+        series: Series,
+        *,
+        busy: bool,
+        now: datetime,
+        overrides: Overrides,
+        admitted: bool = False,
+    ) -> Self:
+        """Plan a series up to two years past now or past its start, and past its overrides.
 
-        Raises `recurrence.InvalidRecurrence` when it has more than 5,000 occurrences until then.
+        Raises `recurrence.InvalidRecurrence` when it has more than 5,000 occurrences until then,
+        unless it was `admitted` before: then it may have grown since.
         """
         ahead = years_after(max(now, series.start), HORIZON_YEARS)
         horizon = month_after(min(ahead, cap(now)))
         # An RDATE may lie before the start.
         first = min(series.rdates | {series.start})
-        occurrences = expand(series, start=first, end=horizon)
-        return cls(series, busy, horizon, occurrences)
+        listed = between if admitted else expand
+        occurrences = listed(series, start=first, end=horizon)
+        if not overrides:
+            return cls(series, busy, horizon, occurrences, {}, ())
+        # Where an occurrence goes, and whence, must be known as far as what it might clash with.
+        reach = max(max(name, item.end or name) for name, item in overrides.items())
+        further = month_after(min(reach, cap(now)))
+        if further > horizon:
+            occurrences += between(series, start=horizon, end=further)
+            horizon = further
+        slots = {occurrence.recurrence_id for occurrence in occurrences}
+        return cls(
+            series,
+            busy,
+            horizon,
+            [placed for item in occurrences for placed in _placed(item, overrides)],
+            {name: item for name, item in overrides.items() if name in slots},
+            sorted(name for name in overrides if name not in slots),
+        )
 
     def until(self, end: datetime) -> list[Occurrence]:
         """Return the occurrences that start before `end`, which is not before the horizon."""
@@ -52,9 +101,26 @@ class Plan:
             return self.occurrences
         return self.occurrences + between(self.series, start=self.horizon, end=end)
 
+    def is_busy(self, occurrence: Occurrence) -> bool:
+        """Tell whether an occurrence takes up time."""
+        own = self.overrides.get(occurrence.recurrence_id)
+        return self.busy if own is None else own.busy
+
     def continues(self, *, at: datetime) -> bool:
         """Tell whether there may be occurrences that start at or after `at`."""
         return self.series is not None and not is_finished(self.series, at=at)
+
+
+def _placed(occurrence: Occurrence, overrides: Overrides) -> Sequence[Occurrence]:
+    """Return an occurrence where its override puts it, or nothing if that takes it out."""
+    own = overrides.get(occurrence.recurrence_id)
+    if own is None:
+        return (occurrence,)
+    if own.excluded:
+        return ()
+    if own.start is None or own.end is None:
+        return (occurrence,)
+    return (Occurrence(occurrence.recurrence_id, own.start, own.end),)
 
 
 def between(series: Series, *, start: datetime, end: datetime) -> list[Occurrence]:
@@ -92,24 +158,33 @@ def month_after(instant: datetime) -> datetime:
     return (first + timedelta(days=32)).replace(day=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """An occurrence to be booked, and the number of the plan it comes from."""
+class Wanted(NamedTuple):
+    """Busy time to be booked, and the number of the plan it comes from.
+
+    It is `fresh` if its event did not take that time before.
+    """
 
     plan: int
     occurrence: Occurrence
+    fresh: bool
 
 
 def overlaps(wanted: Sequence[Wanted]) -> list[tuple[Wanted, Wanted]]:
     """Return pairs (earlier, later) that intersect, for each later one at most one.
 
     `wanted` is ordered by start. Two that merely touch do not intersect: intervals are half-open.
+    Two of which neither is fresh stood so before.
     """
     pairs: list[tuple[Wanted, Wanted]] = []
     longest: Wanted | None = None
+    longest_fresh: Wanted | None = None
     for item in wanted:
-        if longest is not None and item.occurrence.start < longest.occurrence.end:
-            pairs.append((longest, item))
-        if longest is None or item.occurrence.end > longest.occurrence.end:
+        start, end = item.occurrence.start, item.occurrence.end
+        earlier = longest if item.fresh else longest_fresh
+        if earlier is not None and start < earlier.occurrence.end:
+            pairs.append((earlier, item))
+        if longest is None or end > longest.occurrence.end:
             longest = item
+        if item.fresh and (longest_fresh is None or end > longest_fresh.occurrence.end):
+            longest_fresh = item
     return pairs

@@ -1,5 +1,6 @@
 """The statements on timelines, stored occurrences and series."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from eventmanager.core.database import query
@@ -15,7 +16,8 @@ TIMELINE: Final = query("""
 """)
 
 CREATE_TIMELINE: Final = query("""
-    INSERT INTO timelines (owner_id, stored_until) VALUES (:owner_id, :stored_until)
+    INSERT INTO timelines (owner_id, stored_until, zone_data)
+    VALUES (:owner_id, :stored_until, :zone_data)
     ON CONFLICT DO NOTHING
 """)
 
@@ -44,38 +46,98 @@ STORE: Final = query("""
     ON CONFLICT DO NOTHING
 """)
 
+# What is stored of an event, and whether its series is known to go on.
+STORED: Final = query("""
+    SELECT recurrence_id, start_time, end_time, busy, CAST(override AS json) AS override
+    FROM occurrences WHERE event_id = :event_id
+""")
+
+# Forgets some of the time that an event takes, and its rule.
+FREE: Final = query("""
+    WITH gone AS (DELETE FROM series WHERE event_id = :event_id)
+    DELETE FROM occurrences
+    WHERE event_id = :event_id AND recurrence_id = ANY(CAST(:gone AS timestamptz[]))
+""")
+
 CLEAR: Final = query("""
     WITH gone AS (DELETE FROM series WHERE event_id = :event_id)
     DELETE FROM occurrences WHERE event_id = :event_id
 """)
 
+# The CTE `rows`: what is to be stored for the events of the CTE `proposed`. Occurrences that are as
+# their series says come by their times alone, those with an override with all they have of their
+# own. The `fresh` ones take time that their event did not take before.
+ROWS: Final = """rows AS MATERIALIZED (
+        SELECT o.event_id, o.start_time AS recurrence_id, o.start_time, o.end_time, p.busy, o.fresh,
+               CAST(NULL AS jsonb) AS override
+        FROM unnest(
+            CAST(:event_ids AS uuid[]), CAST(:starts AS timestamptz[]),
+            CAST(:ends AS timestamptz[]), CAST(:fresh AS boolean[])
+        ) AS o (event_id, start_time, end_time, fresh)
+        JOIN proposed p ON p.id = o.event_id
+        UNION ALL
+        SELECT o.event_id, o.recurrence_id, o.start_time, o.end_time, o.busy, o.fresh,
+               CAST(o.override AS jsonb)
+        FROM unnest(
+            CAST(:own_event_ids AS uuid[]), CAST(:own_recurrence_ids AS timestamptz[]),
+            CAST(:own_starts AS timestamptz[]), CAST(:own_ends AS timestamptz[]),
+            CAST(:own_busy AS boolean[]), CAST(:own_fresh AS boolean[]),
+            CAST(:own_overrides AS text[])
+        ) AS o (event_id, recurrence_id, start_time, end_time, busy, fresh, override)
+    )"""
 
-def touching(*, owner: str, start: str, end: str) -> str:
+# Stores `rows` for those events that the CTE `e` has written.
+STORE_ROWS: Final = """
+    INSERT INTO occurrences
+        (event_id, recurrence_id, owner_id, start_time, end_time, busy, override)
+    SELECT rows.event_id, rows.recurrence_id, e.owner_id, rows.start_time, rows.end_time, rows.busy,
+           rows.override
+    FROM rows JOIN e ON e.id = rows.event_id"""
+
+
+_CLASSES: Final = ("- interval '1 day'", "- interval '32 days'", "- interval '1024 days'", None)
+
+
+def touching(
+    *, owner: str, start: str, end: str, classes: Sequence[int] = range(len(_CLASSES))
+) -> str:
     """Return SQL for the stored occurrences of `owner` that intersect the window [start, end).
 
     An occurrence of at most n days that touches the window began less than n days before it, so
     each duration class is one short range of the index. The arguments are SQL expressions.
     """
-    began_after = ("- interval '1 day'", "- interval '32 days'", "- interval '1024 days'")
-    ranges = [
-        f"o.reach = {n} AND o.start_time > {start} {ago}" for n, ago in enumerate(began_after)
+    began = [
+        f"o.reach = {n}" + (f" AND o.start_time > {start} {ago}" if (ago := _CLASSES[n]) else "")
+        for n in classes
     ]
-    ranges.append(f"o.reach = {len(began_after)}")
     return " UNION ALL ".join(
         f"SELECT o.* FROM occurrences o WHERE o.owner_id = {owner} AND {lower}"
         f" AND o.start_time < {end} AND o.end_time > {start}"
-        for lower in ranges
+        for lower in began
     )
 
 
-def is_taken(*, owner: str, wanted: str) -> str:
-    """Return SQL that is true when busy time of `owner` intersects one of the `wanted` intervals.
+def is_taken(*, owner: str) -> str:
+    """Return SQL that is true when busy time of `owner` intersects fresh busy time in `rows`.
 
-    `wanted` is a FROM item of that name, with the columns start_time and end_time. The answer holds
-    until the commit for who holds the owner's lock since an earlier statement.
+    The answer holds until the commit for who holds the owner's lock since an earlier statement.
+    Most occurrences last less than a day, so those are looked for beside each row; the longer ones
+    are few, and are looked for once for all rows together.
     """
-    stored = touching(owner=owner, start="wanted.start_time", end="wanted.end_time")
-    return f"EXISTS (SELECT FROM {wanted} CROSS JOIN LATERAL ({stored}) o WHERE o.busy)"
+    beside = touching(owner=owner, start="rows.start_time", end="rows.end_time", classes=[0])
+    around = touching(owner=owner, start="span.start_time", end="span.end_time", classes=[1, 2, 3])
+    return f"""(
+        EXISTS (
+            SELECT FROM rows CROSS JOIN LATERAL ({beside}) o
+            WHERE rows.busy AND rows.fresh AND o.busy
+        ) OR EXISTS (
+            SELECT FROM (
+                SELECT min(start_time) AS start_time, max(end_time) AS end_time
+                FROM rows WHERE busy AND fresh
+            ) span CROSS JOIN LATERAL ({around}) o
+            JOIN rows ON rows.start_time < o.end_time AND rows.end_time > o.start_time
+            WHERE rows.busy AND rows.fresh AND o.busy
+        ))"""
 
 
 # What the wanted intervals (numbered from 1) clash with, and how many pairs there are in all.
@@ -92,6 +154,13 @@ CLASHES: Final = query(f"""
     LIMIT :limit
 """)  # built from constants of this module
 
+# Timelines with endless series that are stored less far ahead than they should be.
+FADING: Final = query("""
+    SELECT t.owner_id FROM timelines t
+    WHERE t.stored_until < :until AND EXISTS (SELECT FROM series s WHERE s.owner_id = t.owner_id)
+    ORDER BY t.owner_id LIMIT :limit
+""")
+
 # Timelines that must be stored further before a window of the reader's ending at :until is whole.
 BEHIND: Final = query("""
     SELECT t.owner_id FROM timelines t
@@ -100,4 +169,51 @@ BEHIND: Final = query("""
           SELECT owner_id FROM grants WHERE user_id = :reader_id AND owner_id <> user_id))
       AND EXISTS (SELECT FROM series s WHERE s.owner_id = t.owner_id)
     ORDER BY t.owner_id
+""")
+
+_ALL_BUSY: Final = touching(
+    owner=":owner_id", start="CAST(:start AS timestamptz)", end="CAST(:end AS timestamptz)"
+)
+_BESIDE: Final = touching(owner=":owner_id", start="a.start_time", end="a.end_time")
+
+# Pairs of events that clash in a stretch of time at the end of what is stored, with how often and
+# where first; without those that clash before it too, since their owner knows of them.
+LATE_CLASHES: Final = query(f"""
+    SELECT found.* FROM (
+        SELECT a.event_id, b.event_id AS other_id, count(*) AS clashes,
+               min(greatest(a.start_time, b.start_time)) AS first
+        FROM ({_ALL_BUSY}) a CROSS JOIN LATERAL ({_BESIDE}) b
+        WHERE a.busy AND b.busy AND (a.event_id, a.recurrence_id) < (b.event_id, b.recurrence_id)
+          AND greatest(a.start_time, b.start_time) >= CAST(:start AS timestamptz)
+        GROUP BY a.event_id, b.event_id
+    ) found
+    WHERE NOT EXISTS (
+        SELECT FROM (
+            SELECT * FROM occurrences o
+            WHERE o.event_id = found.event_id AND o.busy
+              AND o.start_time < CAST(:start AS timestamptz)
+        ) a CROSS JOIN LATERAL ({_BESIDE}) b
+        WHERE b.busy AND b.event_id = found.other_id
+          AND (b.event_id, b.recurrence_id) <> (a.event_id, a.recurrence_id)
+          AND b.start_time < CAST(:start AS timestamptz))
+    ORDER BY first
+""")
+
+# Tells an owner of such pairs; a title that the owner may no longer read is withheld.
+TELL_CLASHES: Final = query("""
+    INSERT INTO messages
+        (id, recipient_id, owner_id, event_id, initiator_id, type, data, occurred_at)
+    SELECT pair.message_id, :owner_id, :owner_id, pair.event_id, NULL, 'late_clash',
+           jsonb_build_object(
+               'title', e.title, 'other_event_id', pair.other_id, 'other_title', other.title,
+               'clashes', pair.clashes, 'first', pair.first),
+           :now
+    FROM unnest(
+        CAST(:message_ids AS uuid[]), CAST(:event_ids AS uuid[]), CAST(:other_ids AS uuid[]),
+        CAST(:counts AS bigint[]), CAST(:firsts AS text[])
+    ) AS pair (message_id, event_id, other_id, clashes, first)
+    LEFT JOIN (events e JOIN grants g ON g.event_id = e.id AND g.user_id = :owner_id)
+        ON e.id = pair.event_id
+    LEFT JOIN (events other JOIN grants og ON og.event_id = other.id AND og.user_id = :owner_id)
+        ON other.id = pair.other_id
 """)

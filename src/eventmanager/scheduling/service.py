@@ -1,15 +1,18 @@
 """Booking an owner's time: lock it, know it far enough ahead, refuse what clashes, store it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+import orjson
 
 from eventmanager.core.database import Database, Reading, Transaction
 from eventmanager.core.errors import WindowTooFar
-from eventmanager.core.ids import EventId, UserId
-from eventmanager.core.time import Window, rfc3339, zone
+from eventmanager.core.ids import EventId, UserId, uuid7
+from eventmanager.core.time import ZONE_DATA, Window, rfc3339, zone
 from eventmanager.recurrence import Occurrence, is_finished, parse
 from eventmanager.scheduling import queries
 from eventmanager.scheduling.plan import (
@@ -25,6 +28,7 @@ from eventmanager.scheduling.plan import (
 
 MAX_CLASHES: Final = 50
 STORED_AT_ONCE: Final = 5_000
+_OWNERS_AT_ONCE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +45,36 @@ class Clash:
     other_plan: int | None
 
 
+class LatePair(NamedTuple):
+    """Two events that clash though nobody was refused, how often, and from when on."""
+
+    event_id: EventId
+    other_id: EventId
+    clashes: int
+    first: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Reservation:
     """What to store for each plan, once the owner's time is locked and known far enough ahead.
 
     `wanted` are the busy ones of all plans by their start, `overlapping` the pairs of them that
-    intersect: such plans can't be booked whatever else is stored. `seen` is how many bookings the
-    timeline had, None under the owner's lock.
+    intersect: such plans can't be booked whatever else is stored. `gone` names what the event whose
+    time was given up for this has to let go. `seen` is how many bookings the timeline had, None
+    under the owner's lock.
     """
 
+    plans: Sequence[Plan]
     occurrences: list[list[Occurrence]]
     stored_until: datetime
     seen: int | None
     wanted: list[Wanted]
     overlapping: list[tuple[Wanted, Wanted]]
+    gone: list[datetime]
+
+    def continues(self, plan: int) -> bool:
+        """Tell whether a plan's series goes on after what is stored."""
+        return self.plans[plan].continues(at=self.stored_until)
 
 
 async def glance(read: Reading, *, owner_id: UserId, plans: Sequence[Plan]) -> Reservation | None:
@@ -65,37 +85,81 @@ async def glance(read: Reading, *, owner_id: UserId, plans: Sequence[Plan]) -> R
     row = await read.first(queries.TIMELINE, owner_id=owner_id)
     if row is None or row["stored_until"] < max(plan.horizon for plan in plans):
         return None
-    return _reservation(plans, stored_until=row["stored_until"], seen=row["bookings"])
+    return _reservation(plans, stored_until=row["stored_until"], seen=row["bookings"], stored=[])
 
 
 async def reserve(
-    tx: Transaction, *, owner_id: UserId, plans: Sequence[Plan], now: datetime
+    tx: Transaction,
+    *,
+    owner_id: UserId,
+    plans: Sequence[Plan],
+    now: datetime,
+    instead_of: EventId | None = None,
+    since: datetime | None = None,
 ) -> Reservation:
     """Lock the owner's time until the commit, and store what the owner's series lack of it.
 
-    The statement that then books the plans refuses what clashes, with `queries.is_taken`.
+    The first plan is one for the event `instead_of`, if that is given: what the event holds already
+    is neither stored nor checked again, and what no plan keeps of it is freed; occurrences before
+    `since` stay as they are. The statement that then books the plans refuses what clashes, with
+    `queries.is_taken`.
     """
     stored_until = await hold(tx, owner_id=owner_id, now=now)
     needed = max(plan.horizon for plan in plans)
     if needed > stored_until:
-        await _extend(tx, owner_id=owner_id, start=stored_until, end=needed)
+        await _extend(tx, owner_id=owner_id, start=stored_until, end=needed, now=now)
         stored_until = needed
-    return _reservation(plans, stored_until=stored_until, seen=None)
+    stored = [] if instead_of is None else await held(tx, event_id=instead_of)
+    reservation = _reservation(
+        plans, stored_until=stored_until, seen=None, stored=stored, since=since
+    )
+    if instead_of is not None:
+        await tx.first(queries.FREE, event_id=instead_of, gone=reservation.gone)
+    return reservation
+
+
+def rows(reservation: Reservation, event_ids: Mapping[int, EventId]) -> dict[str, list[Any]]:
+    """Return what is to be stored for some of the plans, each one's event given by its number."""
+    plain: list[tuple[EventId, datetime, datetime, bool]] = []
+    own: list[tuple[EventId, datetime, datetime, datetime, bool, bool, str]] = []
+    held = {(item.plan, item.occurrence) for item in reservation.wanted if not item.fresh}
+    for number, event_id in event_ids.items():
+        overrides = reservation.plans[number].overrides
+        for item in reservation.occurrences[number]:
+            fresh = (number, item) not in held if held else True
+            override = overrides.get(item.recurrence_id) if overrides else None
+            if override is None:
+                plain.append((event_id, item.start, item.end, fresh))
+                continue
+            fields = orjson.dumps(override.fields).decode()
+            own.append(
+                (event_id, item.recurrence_id, item.start, item.end, override.busy, fresh, fields)
+            )
+    names = ("event_ids", "starts", "ends", "fresh")
+    own_names = ("event_ids", "recurrence_ids", "starts", "ends", "busy", "fresh", "overrides")
+    return dict(zip(names, _columns(plain, len(names)), strict=True)) | dict(
+        zip(
+            [f"own_{name}" for name in own_names],
+            _columns(own, len(own_names)),
+            strict=True,
+        )
+    )
 
 
 async def clashes(
-    tx: Transaction, *, owner_id: UserId, reservation: Reservation
+    read: Reading, *, owner_id: UserId, reservation: Reservation
 ) -> tuple[list[Clash], int]:
     """Return at most 50 clashes of what could not be booked, and how many there are in all."""
-    wanted = reservation.wanted
+    wanted = [item for item in reservation.wanted if item.fresh]
     found = [
         Clash(later, earlier.occurrence, event_id=None, other_plan=earlier.plan)
         for earlier, later in reservation.overlapping[:MAX_CLASHES]
     ]
-    rows = await tx.all(
+    rows = await read.all(
         queries.CLASHES,
         owner_id=owner_id,
-        **times([item.occurrence for item in wanted]),
+        starts=[item.occurrence.start for item in wanted],
+        ends=[item.occurrence.end for item in wanted],
         limit=MAX_CLASHES,
     )
     for row in rows[: MAX_CLASHES - len(found)]:
@@ -110,11 +174,18 @@ async def hold(tx: Transaction, *, owner_id: UserId, now: datetime) -> datetime:
     row = await tx.first(queries.LOCK_TIMELINE, owner_id=owner_id)
     if row is None:
         ahead = month_after(years_after(now, HORIZON_YEARS))
-        await tx.first(queries.CREATE_TIMELINE, owner_id=owner_id, stored_until=ahead)
+        await tx.first(
+            queries.CREATE_TIMELINE, owner_id=owner_id, stored_until=ahead, zone_data=ZONE_DATA
+        )
         row = await tx.first(queries.LOCK_TIMELINE, owner_id=owner_id)
         assert row is not None
     stored_until: datetime = row["stored_until"]
     return stored_until
+
+
+async def held(tx: Transaction, *, event_id: EventId) -> Sequence[asyncpg.Record]:
+    """Return what is stored of an event."""
+    return await tx.all(queries.STORED, event_id=event_id)
 
 
 async def free(tx: Transaction, *, event_id: EventId) -> None:
@@ -122,66 +193,120 @@ async def free(tx: Transaction, *, event_id: EventId) -> None:
     await tx.first(queries.CLEAR, event_id=event_id)
 
 
+def refuse_beyond_cap(end: datetime, *, loc: Sequence[str], now: datetime) -> None:
+    """Raise `WindowTooFar` for what lies more than ten years ahead."""
+    limit = cap(now)
+    if end > limit:
+        raise WindowTooFar(
+            f"What is known ends at {rfc3339(limit)}, ten years from now",
+            loc=loc,
+            type="window_too_far",
+            limit=rfc3339(limit),
+        )
+
+
 async def know(db: Database, *, reader_id: UserId, window: Window, now: datetime) -> None:
     """See to it that all that `reader_id` may read is stored up to the end of the window.
 
     Raises `WindowTooFar` when that is more than ten years ahead.
     """
-    limit = cap(now)
-    if window.end > limit:
-        raise WindowTooFar(
-            f"The window may end at {rfc3339(limit)} at the latest, ten years from now",
-            loc=["query", "end"],
-            type="window_too_far",
-            limit=rfc3339(limit),
-        )
+    refuse_beyond_cap(window.end, loc=["query", "end"], now=now)
     async with db.reading() as read:
         behind = await read.all(queries.BEHIND, reader_id=reader_id, until=window.end)
     for row in behind:
         await _know_one(db, owner_id=row["owner_id"], until=month_after(window.end), now=now)
 
 
-def _reservation(plans: Sequence[Plan], *, stored_until: datetime, seen: int | None) -> Reservation:
+def _reservation(
+    plans: Sequence[Plan],
+    *,
+    stored_until: datetime,
+    seen: int | None,
+    stored: Sequence[asyncpg.Record],
+    since: datetime | None = None,
+) -> Reservation:
     occurrences = [plan.until(stored_until) for plan in plans]
+    if since is not None:
+        occurrences = [
+            [item for item in every if item.recurrence_id >= since] for every in occurrences
+        ]
+        stored = [row for row in stored if row["recurrence_id"] >= since]
+    gone: list[datetime] = []
+    if stored:
+        gone, occurrences[0] = _difference(plans[0], occurrences[0], stored)
+    # Time that the event took before is its own, even where a clash was allowed there.
+    taken = {(row["start_time"], row["end_time"]) for row in stored if row["busy"]}
     wanted = [
-        Wanted(number, occurrence)
+        Wanted(number, item, not taken or (item.start, item.end) not in taken)
         for number, plan in enumerate(plans)
-        if plan.busy
-        for occurrence in occurrences[number]
+        for item in occurrences[number]
+        if (plan.is_busy(item) if plan.overrides else plan.busy)
     ]
-    wanted.sort(key=lambda item: item.occurrence.start)
-    return Reservation(occurrences, stored_until, seen, wanted, overlaps(wanted))
+    wanted.sort(key=_by_start)
+    return Reservation(plans, occurrences, stored_until, seen, wanted, overlaps(wanted), gone)
 
 
-def times(occurrences: Sequence[Occurrence]) -> dict[str, list[datetime]]:
-    """Return the starts and ends of occurrences, as statements take them."""
-    return {
-        "starts": [occurrence.start for occurrence in occurrences],
-        "ends": [occurrence.end for occurrence in occurrences],
+def _difference(
+    plan: Plan, occurrences: Sequence[Occurrence], rows: Sequence[asyncpg.Record]
+) -> tuple[list[datetime], list[Occurrence]]:
+    """Return the names of what is stored and not planned so, and what is planned and not stored."""
+    stored = {
+        row["recurrence_id"]: (row["start_time"], row["end_time"], row["busy"], row["override"])
+        for row in rows
     }
+    missing: list[Occurrence] = []
+    for item in occurrences:
+        row = stored.get(item.recurrence_id)
+        if row is not None and row[:3] == (item.start, item.end, plan.is_busy(item)):
+            own = plan.overrides.get(item.recurrence_id)
+            before = None if row[3] is None else orjson.loads(row[3])
+            if before == (None if own is None else own.fields):
+                del stored[item.recurrence_id]
+                continue
+        missing.append(item)
+    return list(stored), missing
+
+
+def _by_start(item: Wanted) -> datetime:
+    return item.occurrence.start
+
+
+def _columns(items: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*items, strict=True)] or [[] for _ in range(width)]
 
 
 async def _know_one(db: Database, *, owner_id: UserId, until: datetime, now: datetime) -> None:
     async def extend(tx: Transaction) -> None:
         stored_until = await hold(tx, owner_id=owner_id, now=now)
         if until > stored_until:
-            await _extend(tx, owner_id=owner_id, start=stored_until, end=until)
+            await _extend(tx, owner_id=owner_id, start=stored_until, end=until, now=now)
 
     await db.transaction(extend)
 
 
-async def _extend(tx: Transaction, *, owner_id: UserId, start: datetime, end: datetime) -> None:
-    """Store the occurrences of all the owner's series that start in [start, end)."""
+async def _extend(
+    tx: Transaction, *, owner_id: UserId, start: datetime, end: datetime, now: datetime
+) -> None:
+    """Store the occurrences of all the owner's series that start in [start, end).
+
+    Two series that meet there for the first time can't be refused any more: their owner is told.
+    """
     finished: list[EventId] = []
     event_ids: list[EventId] = []
     found: list[Occurrence] = []
 
     async def store() -> None:
-        await tx.first(queries.STORE, event_ids=event_ids, **times(found))
+        await tx.first(
+            queries.STORE,
+            event_ids=event_ids,
+            starts=[occurrence.start for occurrence in found],
+            ends=[occurrence.end for occurrence in found],
+        )
         event_ids.clear()
         found.clear()
 
-    for row in await tx.all(queries.SERIES_OF, owner_id=owner_id):
+    every = await tx.all(queries.SERIES_OF, owner_id=owner_id)
+    for row in every:
         series = parse(
             row["recurrence_pattern"],
             start=row["start_time"],
@@ -200,3 +325,43 @@ async def _extend(tx: Transaction, *, owner_id: UserId, start: datetime, end: da
     await store()
     await tx.first(queries.DROP_FINISHED, event_ids=finished)
     await tx.first(queries.MOVE_TIMELINE, owner_id=owner_id, stored_until=end)
+    if every:
+        late = await tx.all(queries.LATE_CLASHES, owner_id=owner_id, start=start, end=end)
+        pairs = [LatePair(*row.values()) for row in late]
+        await tell(tx, owner_id=owner_id, pairs=pairs, now=now)
+
+
+async def tell(
+    tx: Transaction, *, owner_id: UserId, pairs: Sequence[LatePair], now: datetime
+) -> None:
+    """Tell an owner of events that clash and could not be refused."""
+    if not pairs:
+        return
+    event_ids, other_ids, counts, firsts = zip(*pairs, strict=True)
+    await tx.first(
+        queries.TELL_CLASHES,
+        owner_id=owner_id,
+        now=now,
+        message_ids=[uuid7() for _ in pairs],
+        event_ids=event_ids,
+        other_ids=other_ids,
+        counts=counts,
+        firsts=[rfc3339(first) for first in firsts],
+    )
+
+
+async def extend_horizons(db: Database, *, now: datetime) -> None:
+    """Store every endless series two years ahead of now."""
+    until = month_after(years_after(now, HORIZON_YEARS))
+    while True:
+        async with db.reading() as read:
+            behind = await read.all(queries.FADING, until=until, limit=_OWNERS_AT_ONCE)
+        for row in behind:
+            await _know_one(db, owner_id=row["owner_id"], until=until, now=now)
+        if len(behind) < _OWNERS_AT_ONCE:
+            return
+
+
+async def know_owner(db: Database, *, owner_id: UserId, until: datetime, now: datetime) -> None:
+    """See to it that all that takes place in an owner's time up to `until` is stored."""
+    await _know_one(db, owner_id=owner_id, until=month_after(until), now=now)

@@ -79,6 +79,13 @@ def upgrade() -> None:
     for statement in _TRIGGERS:
         op.execute(statement)
     op.alter_column("messages", "initiator_id", nullable=True)
+    op.alter_column("versions", "changed_by", nullable=True)
+    op.create_index(
+        "ix_events_bin",
+        "events",
+        ["owner_id", "start_time", "id"],
+        postgresql_where=sa.text("deleted_at IS NOT NULL"),
+    )
     op.drop_constraint(op.f("ck_versions_operation"), "versions")
     op.create_check_constraint(op.f("ck_versions_operation"), "versions", _OPERATIONS)
     # What is read as the current event is its newest version, so that has to have every field.

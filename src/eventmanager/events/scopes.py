@@ -1,0 +1,347 @@
+"""Editing a series from one of its occurrences: this one, this and the following ones, or all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+import orjson
+
+from eventmanager.core.database import Database, Transaction
+from eventmanager.core.errors import Invalid, NotFound
+from eventmanager.core.ids import EventId, UserId, uuid7
+from eventmanager.core.time import zone
+from eventmanager.events import drafts, queries
+from eventmanager.events.drafts import Revision
+from eventmanager.events.lists import occurrence_json
+from eventmanager.events.overrides import EXCLUDED, TIMES, named, revised, with_own
+from eventmanager.events.schemas import EventUpdate
+from eventmanager.events.service import bin_it
+from eventmanager.events.timing import Timing, instant_named, invalid_rrule
+from eventmanager.events.writing import (
+    Event,
+    Terms,
+    audit,
+    event_of,
+    lock,
+    proposed,
+    rebook,
+    record,
+    refuse,
+    store,
+    with_dropped,
+    write,
+)
+from eventmanager.history.models import Operation
+from eventmanager.recurrence import InvalidRecurrence, Occurrence, begins, expand, split
+from eventmanager.scheduling import service as scheduling
+from eventmanager.sharing.access import EDITORS, OWNERS
+
+_INSTANT: Final = timedelta(microseconds=1)
+_OF_A_SERIES: Final = ("all_day", "is_recurring", "recurrence_pattern", "time_zone")
+_OF_TIME: Final = frozenset({*TIMES, "time_zone", "all_day"})
+
+
+class Scope(StrEnum):
+    """Which occurrences of a series an edit concerns."""
+
+    THIS = "this"
+    FOLLOWING = "following"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An occurrence by its name, of an event that the caller wants to change."""
+
+    caller_id: UserId
+    event_id: EventId
+    name: datetime | date
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A target whose event is locked: the event as it is, and where its series puts the slot."""
+
+    target: Target
+    owner_id: UserId
+    event: Revision
+    slot: Occurrence
+    scope: Scope
+    now: datetime
+
+    @property
+    def key(self) -> str:
+        """The occurrence's name, as clients read it."""
+        return self.event.name(self.slot.recurrence_id)
+
+    def record(self, operation: Operation, **facts: Any) -> dict[str, Any]:
+        """Return what the second half of the change needs to know."""
+        return record(
+            operation,
+            caller_id=self.target.caller_id,
+            event_id=self.target.event_id,
+            now=self.now,
+            recurrence_id=self.key,
+            scope=self.scope,
+            **facts,
+        )
+
+
+async def edit(
+    db: Database,
+    *,
+    target: Target,
+    scope: Scope,
+    changes: EventUpdate,
+    terms: Terms,
+    now: datetime,
+) -> Event:
+    """Change one occurrence, or it and all after it, or the whole series.
+
+    The fields are those of the occurrence: where it moves, the others of the scope move as far on
+    the wall clock. Returns the occurrence for `this`, else the event that it then belongs to.
+    Raises `NotFound`, `RoleTooLow`, `PreconditionFailed`, `Invalid` and `TimeConflict`.
+    """
+    fields = changes.changes()
+
+    async def work(tx: Transaction) -> Event:
+        found = await _find(tx, target=target, scope=scope, terms=terms, now=now)
+        if found.scope is Scope.THIS:
+            return await _override(tx, found, _own(found, fields), terms=terms)
+        if found.scope is Scope.FOLLOWING:
+            return await _split(tx, found, fields, terms=terms)
+        whole = _revised(found.event, found.slot, fields)
+        change = found.record(Operation.UPDATE)
+        return await rebook(tx, owner_id=found.owner_id, revision=whole, record=change, terms=terms)
+
+    async with db.turn(target.event_id):
+        event = await write(db, work, terms=terms)
+    _log("occurrence_updated", target, scope=scope, terms=terms, fields=sorted(fields))
+    return event
+
+
+async def delete(
+    db: Database, *, target: Target, scope: Scope, terms: Terms, now: datetime
+) -> None:
+    """Take one occurrence out of its series, or it and all after it, or delete the event.
+
+    Raises `NotFound`, `RoleTooLow` and `PreconditionFailed`.
+    """
+
+    async def work(tx: Transaction) -> None:
+        found = await _find(tx, target=target, scope=scope, terms=terms, now=now)
+        if found.scope is Scope.THIS:
+            await _override(tx, found, dict(EXCLUDED), terms=terms)
+        elif found.scope is Scope.FOLLOWING:
+            before, _ = _halves(found)
+            change = found.record(Operation.UPDATE)
+            await rebook(tx, owner_id=found.owner_id, revision=before, record=change, terms=terms)
+        else:
+            change = found.record(Operation.DELETE)
+            await lock(tx, roles=OWNERS, terms=terms, record=change)
+            await bin_it(tx, owner_id=found.owner_id, change=change)
+
+    async with db.turn(target.event_id):
+        await write(db, work, terms=terms)
+    _log("occurrence_deleted", target, scope=scope, terms=terms)
+
+
+async def reset(db: Database, *, target: Target, terms: Terms, now: datetime) -> Event:
+    """Make one occurrence what its series says, even if it was deleted, and return it.
+
+    Raises `NotFound`, `RoleTooLow`, `PreconditionFailed` and `TimeConflict`.
+    """
+
+    async def work(tx: Transaction) -> Event:
+        found = await _find(
+            tx, target=target, scope=Scope.THIS, terms=terms, now=now, excluded=True
+        )
+        return await _override(tx, found, {}, terms=terms)
+
+    async with db.turn(target.event_id):
+        event = await write(db, work, terms=terms)
+    _log("occurrence_reset", target, scope=Scope.THIS, terms=terms)
+    return event
+
+
+async def _find(
+    tx: Transaction,
+    *,
+    target: Target,
+    scope: Scope,
+    terms: Terms,
+    now: datetime,
+    excluded: bool = False,
+) -> _Found:
+    """Lock the event and find the occurrence in it; one that was deleted only if `excluded`."""
+    whose = {"caller_id": target.caller_id, "event_id": target.event_id, "now": now}
+    row = await lock(tx, roles=EDITORS, terms=terms, record=whose)
+    event = drafts.current(dict(row))
+    slot = _slot(event, target.name)
+    scheduling.refuse_beyond_cap(slot.recurrence_id, loc=["path", "recurrence_id"], now=now)
+    if event.overrides.get(event.name(slot.recurrence_id)) == EXCLUDED and not excluded:
+        raise NotFound("This occurrence was deleted; resetting it brings it back")
+    series = event.timing.series
+    if series is None and excluded:
+        raise NotFound("This event does not recur: there is nothing to reset it to")
+    if series is None or (scope is Scope.FOLLOWING and slot.recurrence_id <= begins(series)):
+        scope = Scope.ALL
+    return _Found(target, row["owner_id"], event, slot, scope, now)
+
+
+def _slot(event: Revision, name: datetime | date) -> Occurrence:
+    """Return the occurrence of that name where its series puts it; raises `NotFound`."""
+    timing = event.timing
+    at = instant_named(name, time_zone=timing.time_zone)
+    if timing.series is not None:
+        found = expand(timing.series, start=at, end=at + _INSTANT)
+        if found:
+            return found[0]
+    elif at == timing.start_time:
+        return Occurrence(at, at, timing.end_time)
+    raise NotFound("This event has no such occurrence")
+
+
+def _own(found: _Found, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what the occurrence has of its own once these fields are changed."""
+    for field in _OF_A_SERIES:
+        if field in fields:
+            raise Invalid(
+                f"{field} is the same for all occurrences of a series: send scope=following or"
+                " scope=all",
+                loc=("body", field),
+                type="not_of_one_occurrence",
+            )
+    return revised(
+        found.event.overrides.get(found.key, {}),
+        fields,
+        occurrence=found.slot,
+        draft=found.event.draft,
+        timing=found.event.timing,
+    )
+
+
+async def _override(tx: Transaction, found: _Found, own: dict[str, Any], *, terms: Terms) -> Event:
+    """Give the occurrence what it has of its own, and return it; nothing if it was deleted."""
+    if own != found.event.overrides.get(found.key, {}):
+        await rebook(
+            tx,
+            owner_id=found.owner_id,
+            revision=replace(
+                found.event, overrides=with_own(found.event.overrides, found.key, own)
+            ),
+            record=found.record(Operation.UPDATE),
+            terms=terms,
+        )
+    row = await tx.first(
+        queries.OCCURRENCE,
+        caller_id=found.target.caller_id,
+        event_id=found.target.event_id,
+        recurrence_id=found.slot.recurrence_id,
+    )
+    return Event(row["version"], occurrence_json(row)) if row else Event(0, b"")
+
+
+async def _split(tx: Transaction, found: _Found, fields: dict[str, Any], *, terms: Terms) -> Event:
+    """End the series before the occurrence, and go on from it with the fields changed."""
+    before, rest = _halves(found)
+    after = _revised(rest, found.slot, fields)
+    new_id = EventId(uuid7())
+    owner_id, caller_id, now = found.owner_id, found.target.caller_id, found.now
+    plans = [before.plan(now=now), after.plan(now=now)]
+    reservation = await scheduling.reserve(
+        tx, owner_id=owner_id, plans=plans, now=now, instead_of=found.target.event_id
+    )
+    await store(
+        tx,
+        owner_id=owner_id,
+        revision=before,
+        reservation=reservation,
+        record=found.record(Operation.SPLIT, new_event_id=new_id),
+        terms=terms,
+    )
+    columns = proposed(new_id, after, reservation, 1) | {"split_from": found.target.event_id}
+    created = await tx.all(
+        queries.CREATE,
+        owner_id=owner_id,
+        caller_id=caller_id,
+        now=now,
+        seen=None,
+        allow=terms.allow,
+        events=orjson.dumps([columns], default=str),
+        **scheduling.rows(reservation, {1: new_id}),
+    )
+    if not created:
+        await refuse(tx, owner_id=owner_id, reservation=reservation, caller_id=caller_id)
+    row = await tx.first(queries.GET, caller_id=caller_id, event_id=new_id)
+    assert row is not None
+    return with_dropped(event_of(row), after.dropped(plans[1]))
+
+
+def _halves(found: _Found) -> tuple[Revision, Revision]:
+    """Return the series up to the occurrence, and from it on."""
+    event, at = found.event, found.slot.recurrence_id
+    timing = event.timing
+    assert timing.recurrence_pattern is not None
+    try:
+        halves = split(timing.recurrence_pattern, anchor=timing.anchor, at=at)
+    except InvalidRecurrence as error:
+        raise invalid_rrule(error) from error
+    assert timing.series is not None
+    [first] = expand(timing.series, start=halves.after_start, end=halves.after_start + _INSTANT)
+    earlier: dict[str, Mapping[str, Any]] = {}
+    later: dict[str, Mapping[str, Any]] = {}
+    for key, own in event.overrides.items():
+        half = earlier if named(key, time_zone=timing.time_zone) < at else later
+        half[key] = own
+    return (
+        drafts.with_pattern(event, halves.before, overrides=earlier),
+        drafts.with_pattern(event, halves.after, overrides=later, start=first.start, end=first.end),
+    )
+
+
+def _revised(series: Revision, slot: Occurrence, fields: dict[str, Any]) -> Revision:
+    """Return the series after a change of one of its occurrences that concerns all of them."""
+    key = series.name(slot.recurrence_id)
+    own = series.overrides.get(key)
+    if own:
+        # What is said of the occurrence now holds for it too, whatever it had of its own.
+        said = fields.keys() | (TIMES if fields.keys() & _OF_TIME else ())
+        kept = {name: value for name, value in own.items() if name not in said}
+        series = replace(series, overrides=with_own(series.overrides, key, kept))
+    if fields.keys() & _OF_TIME:
+        fields = fields | _moved(series, slot, fields)
+    return drafts.revise(series, fields)
+
+
+def _moved(series: Revision, slot: Occurrence, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return where a series begins once one of its slots is as the fields say."""
+    old = series.timing
+    here = drafts.moved(series, start=slot.start, end=slot.end, fields=fields)
+    away = _local(here.start_time, here) - _local(slot.start, old)
+    start = _local(old.start_time, old) + away
+    if here.start_date is not None and here.end_date is not None:
+        first = start.date()
+        times: Sequence[datetime | date] = (first, first + (here.end_date - here.start_date))
+    else:
+        begin = start.replace(tzinfo=zone(here.time_zone)).astimezone(UTC)
+        times = (begin, begin + (here.end_time - here.start_time))
+    return {
+        "start_time": times[0],
+        "end_time": times[1],
+        "time_zone": here.time_zone,
+        "all_day": here.all_day,
+    }
+
+
+def _local(instant: datetime, timing: Timing) -> datetime:
+    """Return the wall clock of an event at an instant; midnight if it is all-day."""
+    local = instant.astimezone(zone(timing.time_zone)).replace(tzinfo=None)
+    return datetime.combine(local.date(), time.min) if timing.all_day else local
+
+
+def _log(act: str, target: Target, *, scope: Scope, terms: Terms, **fields: Any) -> None:
+    whose = {"event_id": target.event_id, "caller_id": target.caller_id}
+    audit(act, whose, terms=terms, recurrence_id=str(target.name), scope=str(scope), **fields)
