@@ -7,10 +7,10 @@ whether any are left. No clock, no database: values in, values out, and always b
 from eventmanager.recurrence.anchors import Anchor
 from eventmanager.recurrence.expansion import Occurrence, begins, expand, is_finished
 from eventmanager.recurrence.lines import MAX_LENGTH
-from eventmanager.recurrence.moves import move
+from eventmanager.recurrence.moves import Move, move
 from eventmanager.recurrence.parsing import parse
 from eventmanager.recurrence.series import Series
-from eventmanager.recurrence.splitting import split
+from eventmanager.recurrence.splitting import Halves, split
 from eventmanager.recurrence.text import describe
 from eventmanager.recurrence.values import InvalidRecurrence
 from eventmanager.recurrence.walk import MAX_OCCURRENCES
@@ -19,7 +19,9 @@ __all__ = [
     "MAX_LENGTH",
     "MAX_OCCURRENCES",
     "Anchor",
+    "Halves",
     "InvalidRecurrence",
+    "Move",
     "Occurrence",
     "Series",
     "begins",

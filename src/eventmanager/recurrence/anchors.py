@@ -6,7 +6,7 @@ A *slot* is the instant, in UTC, at which a pattern has an occurrence: its recur
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from eventmanager.recurrence.parsing import parse
@@ -62,11 +62,6 @@ def has(walk: Walk, clock: datetime) -> bool:
             return False
         walk = replace(walk, start=clock.replace(fold=0, microsecond=walk.start.microsecond))
     return next(instances(walk, clock, clock), None) == clock
-
-
-def midnight(clock: datetime) -> datetime:
-    """Return the midnight before the wall clock `clock`."""
-    return datetime.combine(clock.date(), time(), tzinfo=clock.tzinfo)
 
 
 def _hidden_clock(shown: datetime) -> datetime | None:

@@ -135,8 +135,17 @@ def _reanchored(rule: Rule, walk: Walk, old: Anchor, new: Anchor) -> tuple[Rule,
     after = make_walk(target, to)
     if on_rule and not has(after, to):
         raise cannot_be_moved()
+    if target.count is not None and on_rule:
+        # A start in a gap is there by RDATE, and COUNT left it out; at the new start it is counted.
+        target = replace(target, count=target.count + _hidden(walk, was))
     spent = _first_time(target, to) - _first_time(rule, then)
     return target, Shift(old, new, days, spent, periods, walk, after)
+
+
+def _hidden(walk: Walk, clock: datetime) -> int:
+    """Return how many instances there would be from `clock` on before the start of the rule."""
+    earlier = instances(replace(walk, start=clock), clock, walk.start)
+    return sum(found < walk.start for found in earlier) if clock < walk.start else 0
 
 
 def _first_time(rule: Rule, start: datetime) -> timedelta:

@@ -128,13 +128,12 @@ def _begin(series: Series, walk: Walk, anchor: Anchor) -> datetime | None:
     here = rule_starts(series, start=at, end=at + _TICK)
     for begin in chain(here, rule_starts(series, start=at, end=LATEST)):
         own, shown = own_clock(walk, begin, anchor), shown_clock(begin, anchor)
-        if own == shown:
-            return begin
         # A gap before midnight shows the slot on another day, from which INTERVAL must not count.
         if interval == 1 or own.date() == shown.date():
-            # The slot's own clock is before the new DTSTART, so it takes another to be a rule.
+            # In a gap the slot's own clock is before the new DTSTART, and a rule needs a slot.
             later = rule_starts(series, start=begin, end=LATEST)
-            return begin if _any(s for s in later if own_clock(walk, s, anchor) >= shown) else None
+            clocks = (own_clock(walk, slot, anchor) for slot in later)
+            return begin if any(shown <= clock <= series.last for clock in clocks) else None
     return None
 
 

@@ -32,7 +32,7 @@ class Timeline(Base):
 class Occurrence(Base):
     """One stretch of time that an event takes; an event that does not recur has exactly one.
 
-    `reach` is a duration class: 0 up to a day, 1 up to 32 days, 2 up to 1,024 days, 3 longer. With
+    `reach` is a duration class: up to an hour, a day, 32 days, 1,024 days, or 4 for longer. With
     it, "what touches this window" is a few short index ranges instead of all that began earlier.
     `override` is what this occurrence has of its own, null where it is as its series says.
 
@@ -49,10 +49,11 @@ class Occurrence(Base):
     reach: Mapped[int] = mapped_column(
         SmallInteger,
         Computed(
-            "CASE WHEN end_time - start_time <= '1 day'::interval THEN 0"
-            " WHEN end_time - start_time <= '32 days'::interval THEN 1"
-            " WHEN end_time - start_time <= '1024 days'::interval THEN 2"
-            " ELSE 3 END",
+            "CASE WHEN end_time - start_time <= '01:00:00'::interval THEN 0"
+            " WHEN end_time - start_time <= '1 day'::interval THEN 1"
+            " WHEN end_time - start_time <= '32 days'::interval THEN 2"
+            " WHEN end_time - start_time <= '1024 days'::interval THEN 3"
+            " ELSE 4 END",
             persisted=True,
         ),
     )

@@ -118,7 +118,7 @@ async def reserve(
     return reservation
 
 
-def rows(reservation: Reservation, event_ids: Mapping[int, EventId]) -> dict[str, list[Any]]:
+def rows(reservation: Reservation, event_ids: Mapping[int, EventId]) -> dict[str, Any]:
     """Return what is to be stored for some of the plans, each one's event given by its number."""
     plain: list[tuple[EventId, datetime, datetime, bool]] = []
     own: list[tuple[EventId, datetime, datetime, datetime, bool, bool, str]] = []
@@ -137,13 +137,12 @@ def rows(reservation: Reservation, event_ids: Mapping[int, EventId]) -> dict[str
             )
     names = ("event_ids", "starts", "ends", "fresh")
     own_names = ("event_ids", "recurrence_ids", "starts", "ends", "busy", "fresh", "overrides")
-    return dict(zip(names, _columns(plain, len(names)), strict=True)) | dict(
-        zip(
-            [f"own_{name}" for name in own_names],
-            _columns(own, len(own_names)),
-            strict=True,
-        )
+    given: dict[str, Any] = dict(
+        zip(names, map(_literal, _columns(plain, len(names))), strict=True)
     )
+    for name, column in zip(own_names, _columns(own, len(own_names)), strict=True):
+        given[f"own_{name}"] = column
+    return given
 
 
 async def clashes(
@@ -269,6 +268,11 @@ def _difference(
 
 def _by_start(item: Wanted) -> datetime:
     return item.occurrence.start
+
+
+def _literal(values: Sequence[EventId | datetime | bool]) -> str:
+    """Write values as the literal of an array."""
+    return "{" + orjson.dumps(values, default=str).decode()[1:-1] + "}"
 
 
 def _columns(items: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -47,6 +47,14 @@ _TRIGGERS = (
         EXECUTE FUNCTION occurrences_go_with_events()
 """,
 )
+# Most events last an hour or less, so what touches one of them is best looked for among those.
+_REACH = (
+    "CASE WHEN end_time - start_time <= '01:00:00'::interval THEN 0"
+    " WHEN end_time - start_time <= '1 day'::interval THEN 1"
+    " WHEN end_time - start_time <= '32 days'::interval THEN 2"
+    " WHEN end_time - start_time <= '1024 days'::interval THEN 3"
+    " ELSE 4 END"
+)
 _OPERATIONS = "operation IN ('create', 'update', 'rollback', 'split', 'delete', 'restore')"
 
 
@@ -78,6 +86,19 @@ def upgrade() -> None:
     op.drop_constraint(op.f("fk_occurrences_event_id"), "occurrences")
     for statement in _TRIGGERS:
         op.execute(statement)
+    # With the column goes its index.
+    op.drop_column("occurrences", "reach")
+    op.add_column(
+        "occurrences",
+        sa.Column("reach", sa.SmallInteger(), sa.Computed(_REACH, persisted=True), nullable=False),
+    )
+    op.create_index(
+        "ix_occurrences_timeline",
+        "occurrences",
+        ["owner_id", "reach", "start_time"],
+        unique=False,
+        postgresql_include=["end_time", "busy", "event_id", "recurrence_id"],
+    )
     op.alter_column("messages", "initiator_id", nullable=True)
     op.alter_column("versions", "changed_by", nullable=True)
     op.create_index(
