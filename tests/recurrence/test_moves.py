@@ -108,41 +108,41 @@ WEEKLY = at("2026-03-02T09:00")  # a Monday
         (
             "FREQ=WEEKLY",
             "2026-03-16T09:00",
-            "FREQ=WEEKLY;UNTIL=20260316T075959Z",
+            "FREQ=WEEKLY;UNTIL=20260309T080000Z",
             "FREQ=WEEKLY",
         ),
         (
             "RRULE:FREQ=WEEKLY;COUNT=10",
             "2026-03-16T09:00",
-            "RRULE:FREQ=WEEKLY;UNTIL=20260316T075959Z",
+            "RRULE:FREQ=WEEKLY;UNTIL=20260309T080000Z",
             "RRULE:FREQ=WEEKLY;COUNT=8",
         ),
         # What need not change stays as it was written.
         (
             "wkst=mo;freq=weekly;until=20260601",
             "2026-03-16T09:00",
-            "FREQ=WEEKLY;UNTIL=20260316T075959Z",
+            "FREQ=WEEKLY;UNTIL=20260309T080000Z",
             "wkst=mo;freq=weekly;until=20260601",
         ),
         # Each date is in the half it belongs to, also if the rule has no such slot.
         (
             "FREQ=WEEKLY\nEXDATE:20260309T090000,20260323T090000\nRDATE:20260310T100000",
             "2026-03-16T09:00",
-            "FREQ=WEEKLY;UNTIL=20260316T075959Z\nRDATE:20260310T090000Z\nEXDATE:20260309T080000Z",
+            "FREQ=WEEKLY;UNTIL=20260309T080000Z\nRDATE:20260310T090000Z\nEXDATE:20260309T080000Z",
             "FREQ=WEEKLY\nEXDATE:20260323T080000Z",
         ),
         # EXDATE does not count for COUNT.
         (
             "FREQ=WEEKLY;COUNT=4\nEXDATE:20260309T080000Z",
             "2026-03-16T09:00",
-            "FREQ=WEEKLY;UNTIL=20260316T075959Z\nEXDATE:20260309T080000Z",
+            "FREQ=WEEKLY;UNTIL=20260309T080000Z\nEXDATE:20260309T080000Z",
             "FREQ=WEEKLY;COUNT=2",
         ),
         # Every other week stays the same other week, though the cut is not on its first day.
         (
             "FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,FR",
             "2026-03-20T09:00",
-            "FREQ=WEEKLY;INTERVAL=2;UNTIL=20260320T075959Z;BYDAY=MO,FR",
+            "FREQ=WEEKLY;INTERVAL=2;UNTIL=20260316T080000Z;BYDAY=MO,FR",
             "FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,FR",
         ),
     ],
@@ -166,7 +166,7 @@ def test_a_cut_at_an_rdate_begins_the_rule_at_its_next_own_slot() -> None:
     """The weekday and time of the rule are its own, not those of the extra date."""
     pattern = "FREQ=WEEKLY;COUNT=4\nRDATE:20260311T170000"
     halves = assert_halves(pattern, WEEKLY, instant("2026-03-11T17:00"))
-    assert halves.before == "FREQ=WEEKLY;UNTIL=20260311T155959Z"
+    assert halves.before == "FREQ=WEEKLY;UNTIL=20260309T080000Z"
     assert halves.after == "FREQ=WEEKLY;COUNT=2\nRDATE:20260311T160000Z"
     assert halves.after_start == instant("2026-03-16T09:00")
 

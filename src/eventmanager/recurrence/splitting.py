@@ -62,6 +62,8 @@ def split(pattern: str, *, anchor: Anchor, at: datetime) -> Halves:
 
 
 _TICK: Final = timedelta(microseconds=1)
+# Days before a slot in which its predecessor is looked for: dense series have one nearby.
+_LOOKS_BACK: Final = (2, 40, 400, 4_000, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def _first_half(half: _Half, series: Series, line: str, rule: Rule, *, at: datet
     if not _any(rule_starts(every, start=EARLIEST, end=at)):
         return _without_rule(half)
     if _any(rule_starts(every, start=at, end=LATEST)):
-        line = replaced(line, replace(rule, count=None, until=_last_before(at, half.anchor)))
+        line = replaced(line, replace(rule, count=None, until=_last_before(every, at, half.anchor)))
     return _corrected(replace(half, line=line), series, at - 2 * SLACK, at)
 
 
@@ -111,14 +113,18 @@ def _without_rule(half: _Half) -> _Half:
     return half if start in half.rdates else replace(half, exdates=half.exdates | {start})
 
 
-def _last_before(at: datetime, anchor: Anchor) -> date | datetime:
-    """Return the UNTIL that ends a rule just before its slot `at`, or before the RDATE `at`."""
+def _last_before(every: Series, at: datetime, anchor: Anchor) -> date | datetime:
+    """Return the UNTIL that ends a rule with its last slot before `at`."""
+    last = at
+    for days in _LOOKS_BACK:
+        since = EARLIEST if days is None else at - timedelta(days=days)
+        last = max(rule_starts(every, start=since, end=at), default=at)
+        if last < at:
+            break
     if anchor.all_day:
-        # The day before that there was: a zone may have skipped one, as Apia did 2011-12-30.
-        return shown_clock(at - _TICK, anchor).date()
+        return shown_clock(last, anchor).date()
     # UNTIL has no fraction, and all slots of the rule share that of DTSTART.
-    fraction = at.microsecond or anchor.start.microsecond
-    return at.replace(microsecond=0) if fraction else at - timedelta(seconds=1)
+    return at.replace(microsecond=0) if last.microsecond else last
 
 
 def _begin(series: Series, walk: Walk, anchor: Anchor) -> datetime | None:
