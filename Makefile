@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install serve test check format lock bench
+.PHONY: help install serve test oracle check format lock bench
 
 help:  ## Say what can be made
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ serve: install  ## Serve http://127.0.0.1:8000, on an embedded PostgreSQL unless
 
 test: install  ## Run every test on a real PostgreSQL
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+oracle: install  ## Compare 20,000 random recurrence rules with two other engines
+	$(BIN)/python -m tests.recurrence.oracle
 
 check: install  ## Format, lint, types, and who may import whom
 	$(BIN)/ruff format --check .
@@ -48,5 +51,7 @@ $(VENV)/.installed: requirements/dev.lock pyproject.toml
 		--python $(BIN)/python --require-hashes requirements/dev.lock 2> $(VENV)/uv.log || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 		-r requirements/dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . \
+		2>> $(VENV)/uv.log || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -16,7 +16,8 @@ from eventmanager.app import create_app
 from eventmanager.core.config import Settings
 from tests.conftest import PASSWORD
 from tests.e2e.conftest import make_database, run, serving
-from tests.postman.conftest import INSTALL_SECONDS, LOCK, POSTMAN, without_proxies
+from tests.npm import INSTALL_SECONDS
+from tests.postman.conftest import LOCK, POSTMAN, without_proxies
 
 COLLECTION = POSTMAN / "eventmanager.postman_collection.json"
 ENVIRONMENT = POSTMAN / "eventmanager.postman_environment.json"

@@ -28,11 +28,13 @@ HOURS, SIXTY = listed(range(24)), listed(range(60))
 EVERY_SECOND = f"BYHOUR={HOURS};BYMINUTE={SIXTY};BYSECOND={SIXTY}"
 EVERY_MINUTE = f"BYHOUR={HOURS};BYMINUTE={SIXTY}"
 WEEK = "BYDAY=MO,TU,WE,TH,FR,SA,SU"
-EVERY_PLACE = f"BYSETPOS={listed(range(1, 367))},{listed(range(-366, 0))}"
+EITHER_SIDE = f"{listed(range(1, 367))},{listed(range(-366, 0))}"
+EVERY_PLACE = f"BYSETPOS={EITHER_SIDE}"
 MANY_WEEKDAYS = ",".join(
     f"-{n}{day}" for n in range(6, 54) for day in ("MO", "TU", "WE", "FR", "SA")
 )
 MILLIARD = "COUNT=1000000000"
+MANY_DAYS = [f"{START + timedelta(days=day):%Y%m%dT%H%M%S}" for day in range(248)]
 EXDATES = listed(range(20250115, 20250132)) + "," + listed(range(20250201, 20250229))
 
 # What is wrong, and the words of the reason that tell the user so.
@@ -89,6 +91,7 @@ REFUSED: list[tuple[str, str]] = [
     ("FREQ=DAILY;UNTIL=2026-01-01T00:00:00Z", "UNTIL holds"),
     ("RRULE:FREQ=DAILY;UNTIL=2026-01-01T00:00:00Z", "UNTIL holds"),
     ("FREQ=DAILY;UNTIL=20260230", "not a date and time that exists"),
+    ("FREQ=DAILY;UNTIL=20260101T090061Z", "not a date and time that exists"),
     ("FREQ=DAILY;UNTIL=20260101T250000Z", "not a date and time that exists"),
     ("FREQ=DAILY;UNTIL=20260101T0900", "UNTIL holds"),
     ("FREQ=DAILY;UNTIL=20260101T090000+0100", "UNTIL holds"),
@@ -119,7 +122,7 @@ REFUSED: list[tuple[str, str]] = [
     ("FREQ=DAILY;BYHOUR=24", "BYHOUR must hold whole numbers between 0 and 23"),
     ("FREQ=DAILY;BYHOUR=-1", "BYHOUR must hold"),
     ("FREQ=DAILY;BYMINUTE=60", "BYMINUTE must hold"),
-    ("FREQ=DAILY;BYSECOND=60", "BYSECOND must hold"),
+    ("FREQ=DAILY;BYSECOND=61", "BYSECOND must hold whole numbers between 0 and 60"),
     ("FREQ=DAILY;BYHOUR=9;BYSETPOS=0", "BYSETPOS must hold"),
     ("FREQ=DAILY;BYHOUR=9;BYSETPOS=367", "BYSETPOS must hold"),
     ("FREQ=DAILY;BYMONTH=" + "1" * 3_000, "BYMONTH must hold"),
@@ -151,6 +154,14 @@ REFUSED: list[tuple[str, str]] = [
     ("FREQ=DAILY\rRDATE:20250116T090000", "FREQ must be"),
     ("FREQ=DAILY;COUNT=2" + " " * 4_000, "4,018 characters"),
     ("FREQ=DAILY;BYMONTH=" + "1," * 500_000, "at most 4,000"),
+    ("FREQ=DAILY;BYMONTH=" + "1," * 50_000, "100,019 characters"),
+    ("\n " * 50_000, "100,000 characters"),
+    ("X" * 100_000, "100,000 characters"),
+    ("=" * 4_000, "is not a part"),
+    (":" * 4_000, "is not a line"),
+    ("FREQ=DAILY" + ";" * 3_900, "is not a part"),
+    ("RDATE:" + "," * 3_900, "RDATE has an empty value"),
+    ("FREQ=DAILY;BYMONTH=1;bymonth=2", "BYMONTH is given twice"),
     ("RRULE:FREQ=DAILY\nRRULE:FREQ=WEEKLY", "two rules"),
     ("FREQ=DAILY\nFREQ=WEEKLY", "two rules"),
     ("RRULE;X=1:FREQ=DAILY", "RRULE takes no parameters"),
@@ -179,6 +190,9 @@ REFUSED: list[tuple[str, str]] = [
     ("FREQ=DAILY\nRDATE:20250116T090000Z/20250116T100000Z", "PERIOD"),
     ("FREQ=DAILY\nRDATE:22010101T090000", "years may be 1900 to 2200"),
     ("FREQ=DAILY\nEXDATE:00010101T000000Z", "years may be 1900 to 2200"),
+    ("FREQ=DAILY\nEXDATE:99991231T235959", "years may be 1900 to 2200"),
+    ("FREQ=DAILY;UNTIL=00010101", "UNTIL is before the start"),
+    ("FREQ=DAILY;UNTIL=00000101T000000Z", "not a date and time that exists"),
     # Rules that never occur, each in its own way.
     ("FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", "never occurs"),
     ("FREQ=MONTHLY;BYMONTH=2,4,6,9,11;BYMONTHDAY=31", "never occurs"),
@@ -196,6 +210,9 @@ REFUSED: list[tuple[str, str]] = [
     ("FREQ=DAILY;BYHOUR=9;BYSETPOS=2", "never occurs"),
     ("FREQ=DAILY;BYHOUR=9;BYSETPOS=2;" + MILLIARD, "never occurs"),
     ("FREQ=DAILY;INTERVAL=7;BYDAY=TH", "never occurs"),
+    ("FREQ=DAILY;INTERVAL=9973;BYMONTH=2;BYMONTHDAY=29;" + MILLIARD, "never occurs"),
+    ("FREQ=MONTHLY;INTERVAL=1000000000;BYMONTH=2;" + MILLIARD, "never occurs"),
+    (f"FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30,31;{EVERY_MINUTE};{MILLIARD}", "never occurs"),
     ("FREQ=WEEKLY;BYDAY=MO;UNTIL=20250119", "never occurs"),
     ("FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30\nRDATE:20250301T090000", "never occurs"),
     ("FREQ=DAILY;COUNT=1\nEXDATE:20250115T090000", "EXDATE removes every occurrence"),
@@ -216,6 +233,10 @@ ACCEPTED: list[tuple[str, int | None]] = [
     ("COUNT=003;FREQ=DAILY;INTERVAL=01", 3),
     ("FREQ=MONTHLY;BYMONTHDAY=+5,05,5;COUNT=3", 3),
     ("FREQ=MONTHLY;BYDAY=+1MO,01MO,1MO;COUNT=3", 3),
+    # Lines folded where programs fold them, and parameters of programs of their own.
+    ("RRULE:FREQ=DAILY;CO\r\n UNT=3", 3),
+    ("FREQ=DAILY;COUNT=3\r\nEXDATE:20250115T090000,\r\n 20250116T090000", 1),
+    ("RRULE;X-WHO=me:FREQ=DAILY;COUNT=3\nEXDATE;X-WHO=me;VALUE=DATE-TIME:20250115T090000", 2),
     ("FREQ=DAILY;UNTIL=20250115", 1),
     ("FREQ=DAILY;UNTIL=20250115T080000Z", 1),
     ("FREQ=DAILY;UNTIL=99991231", 730),
@@ -241,6 +262,20 @@ ACCEPTED: list[tuple[str, int | None]] = [
     (f"FREQ=WEEKLY;{EVERY_SECOND};{EVERY_PLACE};{MILLIARD}", None),
     (f"FREQ=MONTHLY;{EVERY_SECOND};{EVERY_PLACE};{MILLIARD}", None),
     (f"FREQ=YEARLY;{EVERY_SECOND};{EVERY_PLACE};{MILLIARD}", 1_464),
+    (f"FREQ=YEARLY;BYYEARDAY={EITHER_SIDE};{MILLIARD}", 730),
+    (
+        f"FREQ=YEARLY;BYYEARDAY={listed(range(-366, 0))};BYWEEKNO={listed(range(1, 54))};"
+        f"BYSETPOS={listed(range(-366, 0))};{MILLIARD}",
+        730,
+    ),
+    (f"FREQ=YEARLY;{WEEK};{EVERY_PLACE};{MILLIARD}", 730),
+    (f"FREQ=MONTHLY;BYMONTHDAY=1;{EVERY_SECOND};BYSETPOS=-1;{MILLIARD}", 24),
+    (f"FREQ=DAILY;{EVERY_MINUTE};BYSETPOS=366;{MILLIARD}", 730),
+    (f"FREQ=WEEKLY;INTERVAL=3;{WEEK};{EVERY_MINUTE};{EVERY_PLACE};{MILLIARD}", None),
+    (f"FREQ=DAILY;BYHOUR=0;BYMINUTE={SIXTY};BYSECOND={SIXTY};{MILLIARD}", None),
+    (f"FREQ=YEARLY;INTERVAL=3;BYMONTH=2;BYMONTHDAY=29;{EVERY_MINUTE};{MILLIARD}", 0),
+    ("FREQ=YEARLY;INTERVAL=9;BYWEEKNO=53,-53;BYDAY=TH;BYMONTHDAY=31;" + MILLIARD, 0),
+    ("FREQ=DAILY;INTERVAL=1000000000;" + MILLIARD, 1),
     ("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO", 0),
     ("FREQ=YEARLY;BYYEARDAY=366;BYDAY=SU;" + MILLIARD, 0),
     ("FREQ=YEARLY;BYYEARDAY=-366", 0),
@@ -257,6 +292,10 @@ ACCEPTED: list[tuple[str, int | None]] = [
     ("FREQ=DAILY\nEXDATE:" + ",".join(f"{d}T090000" for d in EXDATES.split(",")), 685),
     ("RDATE:" + ",".join(f"{d}T090000" for d in EXDATES.split(",")), 45),
     ("FREQ=DAILY;COUNT=2\n" + "EXDATE:20250115T080000Z\n" * 160, 1),
+    ("FREQ=DAILY\nEXDATE:" + ",".join(MANY_DAYS), 482),
+    ("RDATE:" + ",".join(MANY_DAYS), 248),
+    ("FREQ=DAILY" + "\n " * 1_900 + ";COUNT=3", 3),
+    ("RRULE" + ";X-A=1" * 600 + ":FREQ=DAILY;COUNT=3", 3),
     ("FREQ=YEARLY;COUNT=1\nRDATE:19000101T000000Z", 1),
     ("FREQ=DAILY;COUNT=1\nEXDATE:20250115T090000\nRDATE:20250120T090000", 1),
 ]
@@ -317,9 +356,6 @@ def test_an_odd_pattern_is_read_and_stays_cheap(pattern: str, count: int | None)
 @pytest.mark.parametrize(
     ("pattern", "reason"),
     [
-        ("FREQ=DAILY;BYHOUR=9", "not allowed for an all-day event"),
-        ("FREQ=DAILY;BYMINUTE=0", "not allowed for an all-day event"),
-        ("FREQ=DAILY;BYSECOND=0", "not allowed for an all-day event"),
         ("FREQ=DAILY\nEXDATE:20250116T000000", "give a date without a time"),
         ("FREQ=DAILY\nEXDATE:20250115T230000Z", "give a date without a time"),
         ("FREQ=DAILY\nEXDATE;VALUE=DATE-TIME:20250116", "make them agree"),
@@ -333,6 +369,24 @@ def test_an_all_day_event_takes_dates_and_no_times(pattern: str, reason: str) ->
     with pytest.raises(InvalidRecurrence) as info:
         series_of(pattern, all_day=True)
     assert reason in info.value.reason
+
+
+@pytest.mark.parametrize(
+    "parts", ["BYHOUR=9", "BYHOUR=9,10;BYMINUTE=0", "BYSECOND=5", "BYHOUR=9,10;BYSETPOS=-1"]
+)
+def test_an_all_day_event_ignores_the_parts_of_times(parts: str) -> None:
+    """RFC 5545 3.3.10: they "MUST be ignored", since older programs write them."""
+    plain = series_of("FREQ=DAILY;COUNT=9", all_day=True)
+    timed = series_of(f"FREQ=DAILY;COUNT=9;{parts}", all_day=True)
+    assert expand(timed, start=START, end=FAR) == expand(plain, start=START, end=FAR)
+
+
+def test_second_60_is_second_59() -> None:
+    """Clocks without leap seconds "SHOULD interpret the second 60 as" 59 (RFC 5545, 3.3.12)."""
+    series = series_of("FREQ=DAILY;BYSECOND=59,60;COUNT=2\nEXDATE:20250115T090060")
+    assert [item.start for item in expand(series, start=START, end=FAR)] == [
+        START + timedelta(days=1, seconds=59)
+    ]
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -495,3 +495,10 @@ def test_a_huge_pattern_has_a_short_text_at_little_cost(pattern: str) -> None:
     text = describe(pattern, start=START, time_zone=GREENWICH)
     assert time.process_time() - begin < CPU_LIMIT_S
     assert len(text) < 2 * LONGEST
+
+
+def test_whole_days_have_no_times() -> None:
+    """Parts that an all-day series ignores must not be said."""
+    start = datetime(2026, 3, 2, tzinfo=UTC)
+    said = describe("FREQ=DAILY;BYHOUR=9", start=start, time_zone=ZoneInfo("UTC"), all_day=True)
+    assert said == "every day"

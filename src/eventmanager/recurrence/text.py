@@ -47,6 +47,9 @@ def describe(pattern: str, *, start: datetime, time_zone: ZoneInfo, all_day: boo
         dates = (added | {local}) - omitted
         return _dates(dates, clocks=not all_day and _at_other_times(dates, local))
     rule = parse_rule(lines.rule)
+    if all_day:
+        # Whole days have no times: the engine ignores these parts (RFC 5545, 3.3.10).
+        rule = replace(rule, by_hour=(), by_minute=(), by_second=())
     # EXDATE takes away one time of a day, so where a day has others the time must be said.
     clocks = not all_day and (_has_times(rule) or _at_other_times(added | omitted, local))
     text = _rule(rule, local) + _bound(rule, local, all_day=all_day)
