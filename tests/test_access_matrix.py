@@ -75,6 +75,47 @@ OF_AN_EVENT = [
     Route("POST", "/api/events/{id}/rollback/9", (401, 403, 403, 404, 404, 403)),
 ]
 
+# A series of three days that takes up no time; its second occurrence goes by this name.
+_SERIES = {
+    "title": "Series",
+    "start_time": "2030-01-01T09:00:00Z",
+    "end_time": "2030-01-01T09:30:00Z",
+    "recurrence_pattern": "FREQ=DAILY;COUNT=3",
+    "transparency": "transparent",
+}
+_OCCURRENCES = "/api/events/{id}/occurrences"
+_SECOND = f"{_OCCURRENCES}/2030-01-02T09:00:00Z"
+_ABSENT = f"{_OCCURRENCES}/2030-01-02T10:00:00Z"
+_TAKE_OUT = (401, 403, 403, 204, 204, 403)
+_NOT_THERE = (401, 403, 403, 404, 404, 403)
+
+OF_A_SERIES = [
+    Route("GET", _OCCURRENCES, _READ),
+    Route("GET", _SECOND, _READ),
+    Route("GET", _ABSENT, (401, 403, 404, 404, 404, 403)),
+    Route("PATCH", _SECOND, _EDIT, {"title": "New"}),
+    Route("PATCH", _SECOND, _EDIT, {}),
+    Route("PATCH", f"{_SECOND}?dry_run=true", _EDIT, {"title": "New"}),
+    Route("PATCH", f"{_SECOND}?scope=following", _EDIT, {"title": "New"}),
+    Route("PATCH", f"{_SECOND}?scope=all", _EDIT, {"title": "New"}),
+    Route("PATCH", _ABSENT, _NOT_THERE, {"title": "New"}),
+    Route("DELETE", _SECOND, _TAKE_OUT),
+    Route("DELETE", f"{_SECOND}?scope=following", _TAKE_OUT),
+    Route("DELETE", f"{_SECOND}?scope=all", (401, 403, 403, 403, 204, 403)),
+    Route("DELETE", f"{_SECOND}?scope=all&dry_run=true", (401, 403, 403, 403, 204, 403)),
+    # To delete from the first occurrence on is to delete the event.
+    Route(
+        "DELETE",
+        f"{_OCCURRENCES}/2030-01-01T09:00:00Z?scope=following",
+        (401, 403, 403, 403, 204, 403),
+    ),
+    Route("DELETE", _ABSENT, _NOT_THERE),
+    Route("POST", f"{_SECOND}/reset", _EDIT),
+    Route("POST", f"{_ABSENT}/reset", _NOT_THERE),
+]
+
+RESTORE = Route("POST", "/api/events/{id}/restore", (401, 404, 404, 404, 200, 404))
+
 _SIGNED_IN = (401, 200, 200, 200, 200, 200)
 _ADMIN_ONLY = (401, 403, 403, 403, 403, 403)
 _ANYBODY = (200,) * 6
@@ -86,7 +127,9 @@ OF_NOTHING = [
     Route("POST", "/api/events", (401, 201, 201, 201, 201, 201), "an event"),
     Route("POST", "/api/events/batch", (401, 201, 201, 201, 201, 201), "a batch"),
     Route("GET", "/api/events", _SIGNED_IN),
+    Route("GET", "/api/events?deleted=true", _SIGNED_IN),
     Route("GET", "/api/occurrences?start=2027-01-01&end=2027-02-01", _SIGNED_IN),
+    Route("GET", "/api/conflicts?start=2027-01-01&end=2027-02-01", _SIGNED_IN),
     Route("GET", "/me", _SIGNED_IN),
     Route("GET", "/api/me", _SIGNED_IN),
     Route("PATCH", "/api/me", _SIGNED_IN, {"free_busy": "everyone"}),
@@ -123,10 +166,10 @@ async def people(app: FastAPI) -> AsyncIterator[dict[str, User]]:
         await user.client.aclose()
 
 
-async def make_event(people: dict[str, User]) -> str:
+async def make_event(people: dict[str, User], body: dict[str, str] | None = None) -> str:
     """Create an event with its Viewer, its Editor, and one whose role was taken away."""
     owner = people["owner"]
-    event_id = str((await owner.client.post("/api/events", json=slot())).json()["id"])
+    event_id = str((await owner.client.post("/api/events", json=body or slot())).json()["id"])
     for name, role in (("viewer", "Viewer"), ("editor", "Editor"), ("revoked", "Editor")):
         await share(owner, event_id, people[name], role)
     await owner.client.delete(f"/api/events/{event_id}/permissions/{people['revoked'].id}")
@@ -162,6 +205,34 @@ async def test_who_may_do_what_with_an_event(
     assert answer.status_code == route.statuses[PEOPLE.index(person)], answer.text
 
 
+@pytest.mark.parametrize("route", OF_A_SERIES, ids=str)
+@pytest.mark.parametrize("person", PEOPLE)
+async def test_who_may_do_what_with_a_series(
+    app: FastAPI, people: dict[str, User], person: str, route: Route
+) -> None:
+    """A part of a series is its Editors' to change, the whole of it only its Owner's to delete."""
+    answer = await ask(app, people, person, route, await make_event(people, _SERIES))
+    assert answer.status_code == route.statuses[PEOPLE.index(person)], answer.text
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+async def test_who_may_restore_an_event(app: FastAPI, people: dict[str, User], person: str) -> None:
+    """Only the Owner has it in the bin; to all others it is as absent as it was."""
+    event_id = await make_event(people)
+    await people["owner"].client.delete(f"/api/events/{event_id}")
+    answer = await ask(app, people, person, RESTORE, event_id)
+    assert answer.status_code == RESTORE.statuses[PEOPLE.index(person)], answer.text
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+async def test_what_is_not_deleted_is_restored_by_nobody(
+    app: FastAPI, people: dict[str, User], person: str
+) -> None:
+    """Whoever asks, and whether or not they may read it, it is not in their bin."""
+    answer = await ask(app, people, person, RESTORE, await make_event(people))
+    assert answer.status_code == (401 if person == "anonymous" else 404), answer.text
+
+
 @pytest.mark.parametrize("route", OF_NOTHING, ids=str)
 @pytest.mark.parametrize("person", PEOPLE)
 async def test_who_may_do_what_besides(
@@ -172,7 +243,7 @@ async def test_who_may_do_what_besides(
     assert answer.status_code == route.statuses[PEOPLE.index(person)], answer.text
 
 
-@pytest.mark.parametrize("route", OF_AN_EVENT, ids=str)
+@pytest.mark.parametrize("route", OF_AN_EVENT + OF_A_SERIES, ids=str)
 async def test_an_absent_or_deleted_event_is_404_for_everybody(
     app: FastAPI, people: dict[str, User], route: Route
 ) -> None:
