@@ -241,6 +241,18 @@ async def test_a_deleted_event_is_in_the_bin_and_comes_back_as_it_was(
     assert (await alice.client.post(f"{url}/restore")).status_code == 404
 
 
+async def test_every_owner_sees_and_restores_what_is_in_the_bin(alice: User, bob: User) -> None:
+    """A second Owner may delete, so a second Owner must be able to undo it."""
+    event = await create(alice, meeting("09:00", "10:00"))
+    url = f"/api/events/{event['id']}"
+    await share(alice, event["id"], bob, "Owner")
+    assert (await bob.client.delete(url)).status_code == 204
+    for user in (alice, bob):
+        binned = (await user.client.get("/api/events?deleted=true")).json()
+        assert [item["id"] for item in binned] == [event["id"]]
+    assert (await bob.client.post(f"{url}/restore")).status_code == 200
+
+
 async def test_the_bin_goes_with_no_filter(alice: User) -> None:
     """A filter that is silently ignored would look like an empty bin."""
     answer = await alice.client.get("/api/events?deleted=true&q=x")

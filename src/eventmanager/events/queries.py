@@ -325,13 +325,18 @@ NAMING: Final = query("""
     WHERE e.id = :event_id AND e.deleted_at IS NULL
 """)
 
-# The caller's deleted events, after a key.
+# The deleted events of which the caller is Owner, after a key.
 BIN: Final = query(f"""
     SELECT v.data, {PERMISSIONS_OF_E} AS permissions, e.start_time, e.id AS event_id
-    FROM events e
+    FROM (
+        SELECT id FROM events WHERE owner_id = :caller_id AND deleted_at IS NOT NULL
+        UNION SELECT event_id FROM grants
+        WHERE user_id = :caller_id AND owner_id <> user_id AND role = 'Owner'
+    ) mine
+    JOIN events e ON e.id = mine.id
     JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id AND g.role = 'Owner'
     JOIN versions v ON v.event_id = e.id AND v.version = e.version
-    WHERE e.owner_id = :caller_id AND e.deleted_at IS NOT NULL
+    WHERE e.deleted_at IS NOT NULL
       AND (CAST(:after_time AS timestamptz) IS NULL
            OR (e.start_time, e.id) > (CAST(:after_time AS timestamptz), CAST(:after_id AS uuid)))
     ORDER BY e.start_time, e.id
