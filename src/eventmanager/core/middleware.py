@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from eventmanager.core.audit.origin import arrive
 from eventmanager.core.ids import uuid7
 
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -32,6 +33,11 @@ class RequestContext:
         scope.setdefault("state", {})["request_id"] = request_id
         clear_contextvars()
         bind_contextvars(request_id=request_id)
+        arrive(
+            address=scope["client"][0] if scope.get("client") else None,
+            user_agent=_header(scope, b"user-agent").decode("latin-1"),
+            request_id=request_id,
+        )
         started = time.perf_counter()
         status = 500
 
@@ -59,8 +65,14 @@ class RequestContext:
 
 def _request_id(scope: Scope) -> str:
     """Return the caller's `X-Request-ID` when it is harmless to log, else a new one."""
-    given: bytes = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
+    given = _header(scope, b"x-request-id")
     return given.decode() if _SANE_REQUEST_ID.fullmatch(given) else uuid7().hex
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    """Return the first value of a header, empty if there is none."""
+    value: bytes = next((v for k, v in scope["headers"] if k == name), b"")
+    return value
 
 
 class BodyLimit:

@@ -5,7 +5,9 @@ from typing import ClassVar
 from uuid import UUID
 
 from sqlalchemy import DateTime, MetaData, Text, Uuid
+from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.types import UserDefinedType
 
 
 class Base(DeclarativeBase):
@@ -25,3 +27,17 @@ class Base(DeclarativeBase):
         str: Text(),
         UUID: Uuid(),
     }
+
+
+class TransactionId(UserDefinedType[int]):
+    """PostgreSQL's `xid8`: 64-bit transaction numbers that never wrap."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Return the type's name in DDL."""
+        return "xid8"
+
+
+# Alembic reads the column's type back from the database by this name.
+ischema_names["xid8"] = TransactionId

@@ -84,5 +84,6 @@ class Event(Base):
             "id",
             postgresql_where=text("deleted_at IS NOT NULL"),
         ),
+        Index("ix_events_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
         Index("ix_events_search", "search", postgresql_using="gin"),
     )

@@ -7,6 +7,7 @@ answers is the version's own `data`.
 from itertools import product
 from typing import Final
 
+from eventmanager.core.audit.queries import audited
 from eventmanager.core.database import Query, query
 from eventmanager.core.sql import instant
 from eventmanager.scheduling.queries import ROWS, STORE_ROWS, is_taken, touching
@@ -22,8 +23,16 @@ _DATA: Final = f"""(SELECT row_to_json(d) FROM (SELECT
     {instant("e.created_at")} AS created_at, {instant("e.updated_at")} AS updated_at
 ) d)"""
 
-# The second half of every change of an existing event, which the CTE `e` has made: its version, and
-# a message to each other reader.
+_AUDITED: Final = audited(
+    "e",
+    id=":version_id",
+    act=":message_type",
+    event="e.id",
+    details="jsonb_build_object('version', e.version) || CAST(CAST(:facts AS text) AS jsonb)",
+)
+
+# The second half of every change of an existing event, which the CTE `e` has made: its version, a
+# message to each other reader, and an entry in the audit log that has the version's id.
 _RECORDED: Final = f"""
     written AS (
         INSERT INTO versions
@@ -39,7 +48,7 @@ _RECORDED: Final = f"""
                    || CAST(CAST(:facts AS text) AS jsonb), :now
         FROM e JOIN grants g ON g.event_id = e.id
         WHERE g.user_id IS DISTINCT FROM CAST(:caller_id AS uuid)
-    )
+    ), audited AS ({_AUDITED})
     SELECT written.data, e.version, {PERMISSIONS_OF_E} AS permissions FROM written, e
 """  # built from constants, as all SQL of this module
 
@@ -65,6 +74,14 @@ _CONTINUED: Final = """
     SELECT e.id, e.owner_id, e.start_time, e.end_time, e.time_zone, e.all_day,
            e.recurrence_pattern, proposed.busy
     FROM e JOIN proposed ON proposed.id = e.id WHERE proposed.continues"""
+
+_AUDITED_CREATION: Final = audited(
+    "e JOIN proposed ON proposed.id = e.id",
+    id="proposed.version_id",
+    act="'event_created'",
+    event="e.id",
+    details="jsonb_build_object('version', 1)",
+)
 
 # Creates the proposed events, with their grants, occurrences, series and first version, and answers
 # their data; or nothing, and creates nothing, if one of them would overlap busy time. A second half
@@ -95,7 +112,7 @@ CREATE: Final = query(f"""
         UNION ALL
         SELECT e.id, g.user_id, e.owner_id, g.role, e.start_time, g.granted_by, g.created_at
         FROM e JOIN grants g ON g.event_id = e.split_from
-    ), stored AS ({STORE_ROWS}), continued AS ({_CONTINUED})
+    ), stored AS ({STORE_ROWS}), continued AS ({_CONTINUED}), audited AS ({_AUDITED_CREATION})
     INSERT INTO versions (event_id, version, id, owner_id, operation, data, timestamp, changed_by)
     SELECT e.id, 1, proposed.version_id, e.owner_id, 'create', {_DATA}, e.created_at, :caller_id
     FROM e JOIN proposed ON proposed.id = e.id

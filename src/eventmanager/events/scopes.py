@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from eventmanager.core.audit.origin import here
 from eventmanager.core.database import Database, Transaction
 from eventmanager.core.errors import Invalid, NotFound
 from eventmanager.core.ids import EventId, UserId, uuid7
@@ -269,6 +270,7 @@ async def _split(tx: Transaction, found: _Found, fields: dict[str, Any], *, term
         caller_id=caller_id,
         now=now,
         seen=None,
+        **here().columns(),
         allow=terms.allow,
         events=orjson.dumps([columns], default=str),
         **scheduling.rows(reservation, {1: new_id}),

@@ -12,6 +12,7 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+from eventmanager.core.audit.origin import here
 from eventmanager.core.database import Database, Reading, Transaction
 from eventmanager.core.errors import Invalid, NotFound
 from eventmanager.core.ids import EventId, UserId, uuid7
@@ -69,6 +70,7 @@ async def create(
             owner_id=owner_id,
             caller_id=owner_id,
             now=now,
+            **here().columns(),
             seen=reservation.seen,
             allow=terms.allow,
             events=orjson.dumps(columns),

@@ -9,6 +9,7 @@ import asyncpg
 import orjson
 import structlog
 
+from eventmanager.core.audit.origin import here
 from eventmanager.core.database import Database, Reading, Transaction
 from eventmanager.core.ids import EventId, UserId, uuid7
 from eventmanager.events import queries
@@ -94,6 +95,7 @@ def record(
         "message_type": _TOLD_AS[operation],
         "operation": operation,
         "facts": orjson.dumps(facts, default=str).decode(),
+        **here().columns(),
     }
 
 

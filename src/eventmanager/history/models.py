@@ -4,10 +4,10 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from eventmanager.core.models import Base
+from eventmanager.core.models import Base, TransactionId
 
 
 class Operation(StrEnum):
@@ -16,6 +16,7 @@ class Operation(StrEnum):
     CREATE = "create"
     UPDATE = "update"
     ROLLBACK = "rollback"
+    UNDO = "undo"
     SPLIT = "split"
     DELETE = "delete"
     RESTORE = "restore"
@@ -41,11 +42,16 @@ class Version(Base):
     data: Mapped[dict[str, object]] = mapped_column(JSON)
     timestamp: Mapped[datetime]
     changed_by: Mapped[UUID | None]
+    transaction_id: Mapped[int] = mapped_column(
+        TransactionId(), server_default=text("pg_current_xact_id()")
+    )
 
     __table_args__ = (
         UniqueConstraint("event_id", "id"),
+        # What has changed since a snapshot of the database, on some owners' calendars.
+        Index("ix_versions_changes", "owner_id", "transaction_id"),
         CheckConstraint(
-            "operation IN ('create', 'update', 'rollback', 'split', 'delete', 'restore')",
+            "operation IN ('create', 'update', 'rollback', 'undo', 'split', 'delete', 'restore')",
             name="operation",
         ),
     )

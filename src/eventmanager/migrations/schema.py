@@ -5,6 +5,8 @@ from typing import Final
 from sqlalchemy import MetaData
 
 import eventmanager.accounts.models
+import eventmanager.core.audit.models
+import eventmanager.core.idempotency.models
 import eventmanager.events.models
 import eventmanager.history.models
 import eventmanager.realtime.models

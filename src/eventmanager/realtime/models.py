@@ -5,25 +5,9 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, ForeignKey, Identity, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.orm import Mapped, mapped_column
-from sqlalchemy.types import UserDefinedType
 
-from eventmanager.core.models import Base
-
-
-class TransactionId(UserDefinedType[int]):
-    """PostgreSQL's `xid8`: 64-bit transaction numbers that never wrap."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: object) -> str:
-        """Return the type's name in DDL."""
-        return "xid8"
-
-
-# Alembic reads the column's type back from the database by this name.
-ischema_names["xid8"] = TransactionId
+from eventmanager.core.models import Base, TransactionId
 
 
 class Message(Base):

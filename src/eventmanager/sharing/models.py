@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from eventmanager.core.models import Base
+from eventmanager.core.models import Base, TransactionId
 
 
 class Role(StrEnum):
@@ -54,4 +54,42 @@ class Grant(Base):
             "owner_id",
             postgresql_where=text("owner_id <> user_id"),
         ),
+    )
+
+
+class GrantOperation(StrEnum):
+    """What happened to a grant."""
+
+    GRANT = "grant"
+    UPDATE = "update"
+    REVOKE = "revoke"
+
+
+class GrantChange(Base):
+    """One change of one user's role on an event; it outlives the event.
+
+    `role` is the role after the change; of a revocation, the one that was taken away. The first
+    Owner's grant, which comes with the event, is not here.
+    """
+
+    __tablename__ = "grant_changes"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    event_id: Mapped[UUID]
+    owner_id: Mapped[UUID]
+    user_id: Mapped[UUID]
+    operation: Mapped[str]
+    role: Mapped[str]
+    changed_by: Mapped[UUID | None]
+    changed_at: Mapped[datetime]
+    transaction_id: Mapped[int] = mapped_column(
+        TransactionId(), server_default=text("pg_current_xact_id()")
+    )
+
+    __table_args__ = (
+        CheckConstraint("operation IN ('grant', 'update', 'revoke')", name="operation"),
+        Index("ix_grant_changes_event", "event_id", "id"),
+        # What has changed since a snapshot of the database, for one user or on one's calendar.
+        Index("ix_grant_changes_user", "user_id", "transaction_id"),
+        Index("ix_grant_changes_owner", "owner_id", "transaction_id"),
     )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from eventmanager.realtime.models import TransactionId
+from eventmanager.core.models import TransactionId
 
 revision = "0001"
 down_revision = None

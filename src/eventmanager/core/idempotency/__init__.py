@@ -1,0 +1,1 @@
+"""Idempotency-Key: a request that is sent again gets the answer of the first time."""
