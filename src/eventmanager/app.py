@@ -4,9 +4,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
@@ -22,6 +23,7 @@ from eventmanager.core.clock import Clock, SystemClock
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.core.http import MEBIBYTE
+from eventmanager.core.idempotency.service import forget
 from eventmanager.core.limits.limiter import Limiter
 from eventmanager.core.limits.middleware import RateLimits
 from eventmanager.core.limits.shared import SharedWindows
@@ -32,7 +34,6 @@ from eventmanager.core.proxies import TrustedProxies
 from eventmanager.events import upkeep
 from eventmanager.realtime.news import telling
 
-TASKS: Final = (*upkeep.TASKS, Task("purge_sessions", timedelta(hours=1), purge))
 _LIMITS_OF_THEIR_OWN: Final = {
     "/api/auth/login": "login",
     "/api/auth/token": "login",
@@ -55,7 +56,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
                         database,
                         database_url=settings.database_url,
                         clock=app.state.clock,
-                        tasks=TASKS if settings.background_tasks else (),
+                        tasks=_tasks(settings) if settings.background_tasks else (),
                     ),
                     aclosing(limiter),
                 ):
@@ -91,6 +92,16 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     if settings.trusted_proxies:
         app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
     return app
+
+
+def _tasks(settings: Settings) -> Sequence[Task]:
+    hour = timedelta(hours=1)
+    return (
+        *upkeep.TASKS,
+        Task("purge_bin", hour, partial(upkeep.purge_bin, bin_days=settings.bin_days)),
+        Task("purge_sessions", hour, purge),
+        Task("forget_answers", hour, forget),
+    )
 
 
 def _limiter(settings: Settings) -> Limiter:

@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     rate_limit_default: Annotated[tuple[Rate, ...], NoDecode] = parse_rates("200/minute")
     rate_limit_login: Annotated[tuple[Rate, ...], NoDecode] = parse_rates("5/minute")
     rate_limit_refresh: Annotated[tuple[Rate, ...], NoDecode] = parse_rates("10/minute")
+    require_if_match: bool = Field(
+        False, description="Whether a change without If-Match is refused with 428."
+    )
+    bin_days: int = Field(30, ge=1, le=3650, description="How long deleted events can be restored.")
     background_tasks: bool = Field(
         True, description="Whether this process takes its turn at the work beside the requests."
     )

@@ -6,9 +6,12 @@
     ├── Forbidden              403  RoleTooLow, AdminOnly, AccountDisabled, ForeignOrigin,
     │                              FreeBusyHidden
     ├── NotFound               404
-    ├── Conflict               409  DuplicateUser, DuplicateGrant, LastOwner, TimeConflict
+    ├── Conflict               409  DuplicateUser, DuplicateGrant, LastOwner, TimeConflict,
+    │                              MergeConflict, NothingToUndo, KeyInUse
+    ├── Gone                   410  SyncTokenExpired
     ├── PreconditionFailed     412
-    ├── Invalid                422  WindowTooFar, WindowTooLong, InvalidCursor
+    ├── Invalid                422  WindowTooFar, WindowTooLong, InvalidCursor, KeyReused
+    ├── PreconditionRequired   428
     ├── RateLimited            429
     └── Unavailable            503
 
@@ -177,11 +180,59 @@ class TimeConflict(Conflict):
     title = "The event overlaps busy time of its owner"
 
 
+class MergeConflict(Conflict):
+    """The same fields were changed in two ways since the version that both are based on.
+
+    Facts: `conflicts`, a list of `{field, base, yours, theirs}`, `base_version`, `current_version`.
+    """
+
+    code = "merge_conflict"
+    title = "The same fields have been changed by somebody else"
+
+
+class NothingToUndo(Conflict):
+    """The change can't be taken back: it is the creation, or a deletion or restoration."""
+
+    code = "nothing_to_undo"
+    title = "There is no change that could be taken back"
+
+
+class KeyInUse(Conflict):
+    """A request with the same `Idempotency-Key` is being answered at this moment."""
+
+    code = "idempotency_key_in_use"
+    title = "A request with this Idempotency-Key is still running: try again shortly"
+
+
+class Gone(EventManagerError):
+    """What the client goes on from is no longer kept. Fact: `restart`, where to begin again."""
+
+    code = "gone"
+    title = "This is no longer kept: begin again"
+
+
+class SyncTokenExpired(Gone):
+    """The sync token is too old, or not of this user and this database."""
+
+    code = "sync_token_expired"
+    title = "The sync token is no longer good: begin again with GET /api/sync without one"
+
+
 class PreconditionFailed(EventManagerError):
-    """`If-Match` names a version that is no longer the current one. Fact: `current_version`."""
+    """`If-Match` names what is no longer current.
+
+    Fact: `current_version` of an event, `current_etag` of the list of who shares it.
+    """
 
     code = "stale_version"
     title = "The event has changed since the version you named"
+
+
+class PreconditionRequired(EventManagerError):
+    """The server wants to know which version a change is based on."""
+
+    code = "precondition_required"
+    title = "Send If-Match with the ETag that the change is based on"
 
 
 class Invalid(EventManagerError):
@@ -203,6 +254,13 @@ class WindowTooLong(Invalid):
 
     code = "window_too_long"
     title = "The window is too long"
+
+
+class KeyReused(Invalid):
+    """The `Idempotency-Key` belongs to another request of the last 24 hours."""
+
+    code = "idempotency_key_reused"
+    title = "This Idempotency-Key was used for another request"
 
 
 class InvalidCursor(Invalid):

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 import orjson
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from starlette.responses import Response
 
 from eventmanager.core.database import Database
+from eventmanager.core.errors import PreconditionRequired
 
 
 async def _database(request: Request) -> Database:
@@ -23,11 +24,29 @@ async def _now(request: Request) -> datetime:
     return now
 
 
+async def _precondition(
+    request: Request,
+    if_match: Annotated[
+        str | None,
+        Header(description='The ETag that the change is based on, e.g. `"3"`; 412 if it is stale.'),
+    ] = None,
+) -> str | None:
+    """Return `If-Match`; raises `PreconditionRequired` where the server insists on it.
+
+    A change that is to be merged says by `base_version` what it is based on.
+    """
+    required = request.app.state.settings.require_if_match
+    if required and if_match is None and "base_version" not in request.query_params:
+        raise PreconditionRequired
+    return if_match
+
+
 MEBIBYTE: Final = 1024 * 1024
 _VERSION_TAG: Final = re.compile(r'"([1-9][0-9]{0,8})"')
 
 Db = Annotated[Database, Depends(_database)]
 Now = Annotated[datetime, Depends(_now)]
+IfMatch = Annotated[str | None, Depends(_precondition)]
 
 
 def json_bytes(
@@ -67,9 +86,11 @@ _MEANING: Final = {
     404: "There is no such thing, or it is deleted",
     405: "Another method is needed; `Allow` says which",
     409: "It collides with what stands",
+    410: "What you go on from is no longer kept; `restart` says where to begin again",
     412: "The version named in `If-Match` is no longer the current one",
     413: "The body is larger than this route accepts",
     422: "A value is missing or not valid; `detail` says which and why",
+    428: "`REQUIRE_IF_MATCH` is set and the request has no `If-Match`",
     503: "The database is away; try again after `Retry-After` seconds",
 }
 
@@ -96,9 +117,25 @@ def etag(version: int) -> str:
 
 
 def etag_matches(if_none_match: str, version: int) -> bool:
-    """Tell whether `If-None-Match` names `version`; `*`, lists, weak tags (RFC 9110, 13.1.2)."""
-    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
-    return "*" in tags or etag(version) in tags
+    """Tell whether `If-None-Match` names `version`; see `names_tag`."""
+    return names_tag(if_none_match, etag(version))
+
+
+def names_tag(if_none_match: str, tag: str) -> bool:
+    """Tell whether `If-None-Match` names `tag`; `*`, lists, weak tags (RFC 9110, 13.1.2)."""
+    tags = [named.strip().removeprefix("W/") for named in if_none_match.split(",")]
+    return "*" in tags or tag in tags
+
+
+def tags_in(if_match: str | None) -> list[str] | None:
+    """Return the entity tags that `If-Match` admits, None for any (RFC 9110, 13.1.1).
+
+    Weak ones are left as they are written, so they equal no strong tag.
+    """
+    if if_match is None:
+        return None
+    tags = [tag.strip() for tag in if_match.split(",")]
+    return None if "*" in tags else tags
 
 
 def versions_in(if_match: str | None) -> list[int] | None:
@@ -106,9 +143,7 @@ def versions_in(if_match: str | None) -> list[int] | None:
 
     A weak or foreign tag matches no version, so a header of only those admits none.
     """
-    if if_match is None:
-        return None
-    tags = [tag.strip() for tag in if_match.split(",")]
-    if "*" in tags:
+    tags = tags_in(if_match)
+    if tags is None:
         return None
     return [int(found[1]) for tag in tags if (found := _VERSION_TAG.fullmatch(tag))]

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from eventmanager.core import errors
+from eventmanager.core.idempotency.service import Replay
 from eventmanager.core.negotiation import negotiated
 
 STATUS: Final[Mapping[type[errors.EventManagerError], int]] = {
@@ -21,7 +22,9 @@ STATUS: Final[Mapping[type[errors.EventManagerError], int]] = {
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.Gone: 410,
     errors.PreconditionFailed: 412,
+    errors.PreconditionRequired: 428,
     errors.Invalid: 422,
     errors.RateLimited: 429,
     errors.Unavailable: 503,
@@ -48,6 +51,7 @@ def status_of(error: errors.EventManagerError) -> int:
 def install(app: FastAPI) -> None:
     """Let the application answer every error as a problem."""
     app.add_exception_handler(errors.EventManagerError, refusal)
+    app.add_exception_handler(Replay, _replay)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(Exception, _unexpected)
@@ -75,6 +79,17 @@ def problem(
         headers=headers,
         media_type="application/problem+json",
     )
+
+
+def facts_of(error: errors.EventManagerError) -> dict[str, Any]:
+    """Return what a problem says of an error, for an answer that holds several."""
+    return {
+        "status": status_of(error),
+        "code": error.code,
+        "title": error.title,
+        "detail": error.detail,
+        **error.facts,
+    }
 
 
 def invalid(
@@ -133,6 +148,11 @@ def _as_detail(error: errors.EventManagerError) -> dict[str, Any]:
     kind = facts.pop("type", error.code)
     item = {"loc": list(facts.pop("loc")), "msg": error.detail, "type": kind}
     return item | ({"ctx": facts} if facts else {})
+
+
+async def _replay(_: HTTPConnection, found: Exception) -> Response:
+    assert isinstance(found, Replay)
+    return found.answer
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

@@ -112,6 +112,30 @@ def past(data: Row) -> Revision:
     return Revision(draft, _timing_of(draft), data.get("overrides", {}), admitted=True)
 
 
+def state_of(event: Revision) -> dict[str, Any]:
+    """Return an event as its version would hold it, without what its owner doesn't write."""
+    timing, draft = event.timing, event.draft
+    return {
+        "title": draft.title,
+        "description": draft.description,
+        "location": draft.location,
+        "start_time": event.name(timing.start_time),
+        "end_time": event.name(timing.end_time),
+        "time_zone": timing.time_zone,
+        "all_day": timing.all_day,
+        "recurrence_pattern": timing.recurrence_pattern,
+        "status": str(draft.status),
+        "transparency": str(draft.transparency),
+        "overrides": dict(event.overrides),
+    }
+
+
+def times_of(state: Row) -> dict[str, Any]:
+    """Return all the times of a state as fields that a client might send."""
+    moments = {name: read_moment(state[name]) for name in ("start_time", "end_time")}
+    return {name: state[name] for name in (*_TIMES, "recurrence_pattern")} | moments
+
+
 def revise(before: Revision, fields: Row) -> Revision:
     """Return an event with the sent fields put over it; raises `Invalid`.
 

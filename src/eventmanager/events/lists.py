@@ -66,9 +66,60 @@ async def list_events(
     `window` keeps those with an occurrence that touches it, `q` those whose texts match, `role`
     those on which the caller has just this role. `after` is the key of a cursor.
     """
+    rows = await _find(
+        db,
+        caller_id=caller_id,
+        skip=skip,
+        limit=limit + 1,
+        after=after,
+        window=window,
+        q=q,
+        role=role,
+        now=now,
+    )
+    return _events(rows, limit=limit)
+
+
+async def ids_of(
+    db: Database,
+    *,
+    caller_id: UserId,
+    limit: int,
+    window: Window | None,
+    q: str | None,
+    role: Role | None,
+    now: datetime,
+) -> list[EventId]:
+    """Return the ids of the first events of the list with these filters."""
+    rows = await _find(
+        db,
+        caller_id=caller_id,
+        skip=0,
+        limit=limit,
+        after=None,
+        window=window,
+        q=q,
+        role=role,
+        now=now,
+    )
+    return [row["event_id"] for row in rows]
+
+
+async def _find(
+    db: Database,
+    *,
+    caller_id: UserId,
+    skip: int,
+    limit: int,
+    after: Sequence[object] | None,
+    window: Window | None,
+    q: str | None,
+    role: Role | None,
+    now: datetime,
+) -> list[asyncpg.Record]:
     if window is not None:
         await scheduling.know(db, reader_id=caller_id, window=window, now=now)
-    given: dict[str, Any] = {"caller_id": caller_id, "limit": limit + 1, "skip": skip}
+    given: dict[str, Any] = {"caller_id": caller_id, "limit": limit, "skip": skip}
     given |= {"q": q, "role": role}
     if window is not None:
         given |= {"start": window.start, "end": window.end}
@@ -76,8 +127,7 @@ async def list_events(
         given["after_time"], given["after_id"] = after
     statement = queries.LIST[window is not None, q is not None, role is not None, after is not None]
     async with db.reading() if q is None else db.searching() as read:
-        rows = await read.all(statement, **given)
-    return _events(rows, limit=limit)
+        return await read.all(statement, **given)
 
 
 async def bin_of(

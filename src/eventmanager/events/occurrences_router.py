@@ -11,14 +11,17 @@ from eventmanager.core.http import LINK, Db, Now, errors, etag, etag_matches, js
 from eventmanager.core.ids import EventId, UserId
 from eventmanager.core.paging import read_cursor
 from eventmanager.core.time import Instant, Moment
-from eventmanager.events import lists, scopes
+from eventmanager.events import lists, past, scopes
 from eventmanager.events.parameters import (
+    AsOf,
     CONFLICT,
     ETAG,
     Changing,
     Cursor,
     Deleting,
     TheEvent,
+    changed,
+    gone,
     page_of,
     window_of,
 )
@@ -59,19 +62,30 @@ async def list_occurrences(
     end: Annotated[Instant, Query(description="The window's end, at most ten years from now.")],
     limit: Limit = 200,
     cursor: Cursor = None,
+    as_of: AsOf = None,
 ) -> Response:
     """List the occurrences of all events you may read that touch the window, by `start_time`.
 
     An occurrence that merely ends when the window starts, or starts when it ends, is not in it.
+    With `as_of` they are as they were then, and the window may be 366 days long at most.
     """
-    page = await lists.agenda(
-        db,
-        caller_id=caller.user_id,
-        window=window_of(start, end),
-        limit=limit,
-        after=read_cursor(cursor, datetime, UUID, datetime) if cursor else None,
-        now=now,
-    )
+    window = window_of(start, end)
+    after = read_cursor(cursor, datetime, UUID, datetime) if cursor else None
+    caller_id = caller.user_id
+    if as_of is None:
+        page = await lists.agenda(
+            db, caller_id=caller_id, window=window, limit=limit, after=after, now=now
+        )
+    else:
+        page = await past.agenda(
+            db,
+            caller_id=caller_id,
+            as_of=as_of,
+            window=window,
+            limit=limit,
+            after=after,
+            now=now,
+        )
     return page_of(request, page)
 
 
@@ -199,10 +213,10 @@ async def change_occurrence(
         target=_target(caller.user_id, event_id, recurrence_id),
         scope=scope,
         changes=changes,
-        terms=terms,
+        terms=terms.answered(changed),
         now=now,
     )
-    return json_bytes(event.json, headers={"ETag": etag(event.version)})
+    return changed(event)
 
 
 @of_event.delete(
@@ -228,10 +242,10 @@ async def delete_occurrence(
         db,
         target=_target(caller.user_id, event_id, recurrence_id),
         scope=scope,
-        terms=terms,
+        terms=terms.answered(gone),
         now=now,
     )
-    return Response(status_code=204)
+    return gone()
 
 
 @of_event.post(
@@ -250,9 +264,12 @@ async def reset_occurrence(
 ) -> Response:
     """Make an occurrence what its series says again, even if it was deleted."""
     event = await scopes.reset(
-        db, target=_target(caller.user_id, event_id, recurrence_id), terms=terms, now=now
+        db,
+        target=_target(caller.user_id, event_id, recurrence_id),
+        terms=terms.answered(changed),
+        now=now,
     )
-    return json_bytes(event.json, headers={"ETag": etag(event.version)})
+    return changed(event)
 
 
 def _target(caller_id: UserId, event_id: UUID, name: datetime | date) -> Target:

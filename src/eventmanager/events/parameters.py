@@ -4,45 +4,63 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from fastapi import Depends, Header, Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 
+from eventmanager.accounts.access import CurrentUser
 from eventmanager.core.errors import Invalid
-from eventmanager.core.http import json_bytes, next_link, versions_in
-from eventmanager.core.time import Window
+from eventmanager.core.http import IfMatch, Now, etag, json_bytes, next_link, versions_in
+from eventmanager.core.idempotency.header import IdempotencyKey, checked, fingerprint, route_of
+from eventmanager.core.idempotency.service import Once
+from eventmanager.core.time import Instant, Window
 from eventmanager.events import lists
 from eventmanager.events.schemas import TIME_CONFLICT
-from eventmanager.events.writing import Terms
+from eventmanager.events.writing import Event, Terms
 
 TheEvent = Annotated[UUID, Path(alias="id", description="The event's id.")]
 Cursor = Annotated[
     str | None, Query(max_length=400, description="From the `Link` header of the page before.")
 ]
 
-IfMatch = Annotated[
-    str | None,
-    Header(description='The ETag that the change is based on, e.g. `"3"`; 412 if it is stale.'),
-]
 OnConflict = Annotated[
     Literal["refuse", "allow"],
     Query(description="`allow` books time that is taken, too, instead of answering 409."),
+]
+AsOf = Annotated[
+    Instant | None,
+    Query(description="As it was at this instant, with your rights of now; not in the future."),
 ]
 DryRun = Annotated[
     bool, Query(description="Answer as the request would be answered, and change nothing.")
 ]
 
 
-async def _booking(on_conflict: OnConflict = "refuse", dry_run: DryRun = False) -> Terms:
-    return Terms(allow=on_conflict == "allow", dry_run=dry_run)
+async def _once(
+    request: Request, caller: CurrentUser, now: Now, idempotency_key: IdempotencyKey = None
+) -> Once | None:
+    if idempotency_key is None:
+        return None
+    key, asked = checked(idempotency_key), await fingerprint(request)
+    return Once(caller.user_id, route_of(request), key, asked, now)
+
+
+InOnce = Annotated[Once | None, Depends(_once)]
+
+
+async def _booking(
+    once: InOnce, on_conflict: OnConflict = "refuse", dry_run: DryRun = False
+) -> Terms:
+    return Terms(allow=on_conflict == "allow", dry_run=dry_run, once=once)
 
 
 async def _changing(
-    if_match: IfMatch = None, on_conflict: OnConflict = "refuse", dry_run: DryRun = False
+    if_match: IfMatch, once: InOnce, on_conflict: OnConflict = "refuse", dry_run: DryRun = False
 ) -> Terms:
-    return Terms(versions_in(if_match), allow=on_conflict == "allow", dry_run=dry_run)
+    allow = on_conflict == "allow"
+    return Terms(versions_in(if_match), allow=allow, dry_run=dry_run, once=once)
 
 
-async def _deleting(if_match: IfMatch = None, dry_run: DryRun = False) -> Terms:
-    return Terms(versions_in(if_match), dry_run=dry_run)
+async def _deleting(if_match: IfMatch, once: InOnce, dry_run: DryRun = False) -> Terms:
+    return Terms(versions_in(if_match), dry_run=dry_run, once=once)
 
 
 Booking = Annotated[Terms, Depends(_booking)]
@@ -54,7 +72,8 @@ ETAG: Final[dict[str, Any]] = {
 }
 CONFLICT: Final[dict[int | str, dict[str, Any]]] = {
     409: {
-        "description": "`time_conflict`: the owner is busy at that time",
+        "description": "`time_conflict`: the owner is busy at that time; `merge_conflict`,"
+        " `nothing_to_undo` and `idempotency_key_in_use` say what they are about",
         "content": {"application/problem+json": {"schema": TIME_CONFLICT}},
     }
 }
@@ -76,3 +95,13 @@ def page_of(request: Request, page: lists.Page) -> Response:
     if page.next_cursor is not None:
         headers["Link"] = next_link(request, cursor=page.next_cursor)
     return json_bytes(page.json, headers=headers)
+
+
+def changed(event: Event) -> Response:
+    """Answer a change: the event, or the occurrence, as it is then."""
+    return json_bytes(event.json, headers={"ETag": etag(event.version)})
+
+
+def gone(_: object = None) -> Response:
+    """Answer a deletion."""
+    return Response(status_code=204)

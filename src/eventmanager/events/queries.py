@@ -217,9 +217,54 @@ ZONED_EVENTS: Final = query("""
     ORDER BY e.id
 """)
 
+# Locks events in one order.
+LOCK_MANY: Final = query("""
+    SELECT e.id FROM events e WHERE e.id = ANY(CAST(:event_ids AS uuid[]))
+    ORDER BY e.id FOR NO KEY UPDATE
+""")
+
+# Locks an event, even if it is in the bin, of which the caller is Owner.
+LOCK_ANY: Final = query(f"""
+    SELECT e.id, e.owner_id, e.deleted_at FROM events e
+    JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
+    WHERE e.id = :event_id AND g.role = 'Owner' AND {_EXPECTED}
+    FOR NO KEY UPDATE OF e
+""")
+
+# Events that have been in the bin for long enough.
+OVERDUE: Final = query("""
+    SELECT id FROM events WHERE deleted_at < :before ORDER BY deleted_at LIMIT :limit
+""")
+
+_AUDITED_PURGE: Final = audited(
+    "gone JOIN unnest(CAST(:event_ids AS uuid[]), CAST(:audit_ids AS uuid[]))"
+    " AS entry (event_id, id) ON entry.event_id = gone.id",
+    id="entry.id",
+    act="'event_purged'",
+    event="gone.id",
+    details="'{}'::jsonb",
+)
+
+# Removes events that are in the bin, with all that belongs to them. That their readers had access
+# stays known, so that those who synchronise hear of it.
+PURGE: Final = query(f"""
+    WITH gone AS (
+        DELETE FROM events
+        WHERE id = ANY(CAST(:event_ids AS uuid[])) AND deleted_at IS NOT NULL
+        RETURNING id, owner_id
+    ), revoked AS (
+        INSERT INTO grant_changes
+            (id, event_id, owner_id, user_id, operation, role, changed_by, changed_at)
+        SELECT gen_random_uuid(), g.event_id, g.owner_id, g.user_id, 'revoke', g.role,
+               CAST(:caller_id AS uuid), :now
+        FROM gone JOIN grants g ON g.event_id = gone.id
+    ), audited AS ({_AUDITED_PURGE})
+    SELECT id FROM gone
+""")
+
 # A state that the event had, by the version's id or number.
 PAST: Final = query("""
-    SELECT data FROM versions
+    SELECT version, operation, data FROM versions
     WHERE event_id = :event_id
       AND (id = CAST(:version_id AS uuid) OR version = CAST(:number AS integer))
 """)
@@ -340,6 +385,65 @@ NAMING: Final = query("""
     JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
     JOIN timelines t ON t.owner_id = e.owner_id
     WHERE e.id = :event_id AND e.deleted_at IS NULL
+""")
+
+# The event `e` as it was: its last version `v` until then, which must not have deleted it.
+_ITS_PAST: Final = """
+    CROSS JOIN LATERAL (
+        SELECT * FROM versions WHERE event_id = e.id AND timestamp <= CAST(:as_of AS timestamptz)
+        ORDER BY version DESC LIMIT 1) v"""
+_WAS_THERE: Final = "e.created_at <= CAST(:as_of AS timestamptz) AND v.operation <> 'delete'"
+
+# An event that the caller may read now, as it was.
+PAST_ONE: Final = query(f"""
+    SELECT v.data, v.version, {PERMISSIONS_OF_E} AS permissions FROM grants g
+    {_ITS_EVENT} {_ITS_PAST}
+    WHERE g.event_id = :event_id AND g.user_id = :caller_id AND {_WAS_THERE}
+""")
+
+# When the events began then that the caller may read now, by their ids, which stay as they are
+# while one page is read after another.
+PAST_STARTS: Final = query(f"""
+    SELECT g.event_id, v.version, d.start_time, d.time_zone
+    FROM (
+        SELECT event_id FROM grants
+        WHERE user_id = :caller_id AND event_id > :after_event
+          AND (CAST(:role AS text) IS NULL OR role = CAST(:role AS text))
+        ORDER BY event_id
+    ) g {_ITS_EVENT} {_ITS_PAST}
+    CROSS JOIN LATERAL json_to_record(v.data) AS d (start_time text, time_zone text)
+    WHERE {_WAS_THERE}
+    ORDER BY g.event_id LIMIT :limit
+""")
+
+# Some versions of events that the caller may read now, in their order.
+PAST_PAGE: Final = query(f"""
+    SELECT v.data, {PERMISSIONS_OF_E} AS permissions
+    FROM unnest(CAST(:event_ids AS uuid[]), CAST(:versions AS integer[]))
+        WITH ORDINALITY AS wanted (event_id, version, number)
+    JOIN events e ON e.id = wanted.event_id AND e.deleted_at IS NULL
+    JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
+    JOIN versions v ON v.event_id = e.id AND v.version = wanted.version
+    ORDER BY wanted.number
+""")
+
+# The events, as they were, that may have been in a window and began `since`, by their ids. A series
+# is one of them in any case. Dates are taken for midnights in UTC, so they are a day off at most.
+PAST_STATES: Final = query(f"""
+    SELECT g.event_id, v.data
+    FROM (
+        SELECT event_id FROM grants
+        WHERE user_id = :caller_id AND event_id > :after_event ORDER BY event_id
+    ) g {_ITS_EVENT} {_ITS_PAST}
+    CROSS JOIN LATERAL json_to_record(v.data)
+        AS d (start_time timestamptz, end_time timestamptz, recurrence_pattern text)
+    WHERE {_WAS_THERE}
+      AND (d.recurrence_pattern IS NOT NULL
+           OR d.start_time < CAST(:end AS timestamptz) + interval '1 day'
+              AND d.end_time > CAST(:start AS timestamptz) - interval '1 day'
+              AND (CAST(:since AS timestamptz) IS NULL
+                   OR d.start_time >= CAST(:since AS timestamptz) - interval '1 day'))
+    ORDER BY g.event_id LIMIT :limit
 """)
 
 # The deleted events of which the caller is Owner, after a key.

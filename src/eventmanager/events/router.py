@@ -12,8 +12,10 @@ from eventmanager.core.http import LINK, Db, Now, errors, etag, etag_matches, js
 from eventmanager.core.ids import EventId
 from eventmanager.core.paging import read_cursor
 from eventmanager.core.time import Instant
-from eventmanager.events import lists, service
+from eventmanager.events import lists, past, service
+from eventmanager.events.merging import Side
 from eventmanager.events.parameters import (
+    AsOf,
     CONFLICT,
     ETAG,
     Booking,
@@ -21,15 +23,27 @@ from eventmanager.events.parameters import (
     Cursor,
     Deleting,
     TheEvent,
+    changed,
+    gone,
     page_of,
     window_of,
 )
 from eventmanager.events.schemas import EventBatch, EventCreate, EventRead, EventUpdate
-from eventmanager.history.schemas import VersionKey
+from eventmanager.events.service import Base
+from eventmanager.events.writing import Event
+from eventmanager.history.schemas import VersionKey, VersionNumber
 from eventmanager.sharing.models import Role
 
 events = APIRouter(prefix="/api/events", tags=["events"])
 
+BaseVersion = Annotated[
+    VersionNumber | None,
+    Query(description="The version that the change is based on, to be merged with the current."),
+]
+Resolve = Annotated[
+    Side | None,
+    Query(description="Whose change wins where both changed the same field; otherwise 409."),
+]
 Limit = Annotated[int, Query(ge=1, le=lists.LIST_MAX, description="At most so many items.")]
 
 
@@ -54,11 +68,16 @@ async def create_event(
 
     It is refused if any of its occurrences would overlap busy time of yours.
     """
-    [(event_id, event)] = await service.create(
-        db, owner_id=caller.user_id, events=[draft], terms=terms, now=now
+
+    def created(events: list[tuple[EventId, Event]]) -> Response:
+        [(event_id, event)] = events
+        headers = {"ETag": etag(event.version), "Location": f"/api/events/{event_id}"}
+        return json_bytes(event.json, status=201, headers=headers)
+
+    terms = terms.answered(created)
+    return created(
+        await service.create(db, owner_id=caller.user_id, events=[draft], terms=terms, now=now)
     )
-    headers = {"ETag": etag(event.version), "Location": f"/api/events/{event_id}"}
-    return json_bytes(event.json, status=201, headers=headers)
 
 
 @events.post(
@@ -75,10 +94,21 @@ async def create_events(
 
     Together they may take place at most 50,000 times in the next two years.
     """
-    created = await service.create(
-        db, owner_id=caller.user_id, events=batch.events, terms=terms, now=now, batch=True
+
+    def created(events: list[tuple[EventId, Event]]) -> Response:
+        body = b"[" + b",".join(event.json for _, event in events) + b"]"
+        return json_bytes(body, status=201)
+
+    return created(
+        await service.create(
+            db,
+            owner_id=caller.user_id,
+            events=batch.events,
+            terms=terms.answered(created),
+            now=now,
+            batch=True,
+        )
     )
-    return json_bytes(b"[" + b",".join(event.json for _, event in created) + b"]", status=201)
 
 
 @events.get(
@@ -110,9 +140,32 @@ async def list_events(
     deleted: Annotated[
         bool, Query(description="Your deleted events instead; goes with paging only.")
     ] = False,
+    as_of: AsOf = None,
 ) -> Response:
-    """List the events you may read, by `start_time`; page with `skip` or, better, the `Link`."""
+    """List the events you may read, by `start_time`; page with `skip` or, better, the `Link`.
+
+    With `as_of` they are as they were then, by their `start_time` of then; of the filters only
+    `role` goes with it, which is your role now.
+    """
     after = read_cursor(cursor, datetime, UUID) if cursor else None
+    if as_of is not None:
+        if start or end or q or deleted:
+            raise Invalid(
+                "as_of goes with role, skip, limit and cursor only",
+                loc=("query", "as_of"),
+                type="filters_of_the_past",
+            )
+        found = await past.list_events(
+            db,
+            caller_id=caller.user_id,
+            as_of=as_of,
+            skip=skip,
+            limit=limit,
+            after=after,
+            role=role,
+            now=now,
+        )
+        return page_of(request, found)
     if deleted:
         if start or end or q or role:
             raise Invalid(
@@ -152,10 +205,19 @@ async def get_event(
     event_id: TheEvent,
     caller: CurrentUser,
     db: Db,
+    now: Now,
+    as_of: AsOf = None,
     if_none_match: Annotated[str | None, Header(description="ETags you already have.")] = None,
 ) -> Response:
-    """Return an event that is yours or shared with you."""
-    event = await service.get(db, caller_id=caller.user_id, event_id=EventId(event_id))
+    """Return an event that is yours or shared with you; with `as_of` as it was then.
+
+    It is 404 if it was not there then, or is deleted now.
+    """
+    caller_id, wanted = caller.user_id, EventId(event_id)
+    if as_of is None:
+        event = await service.get(db, caller_id=caller_id, event_id=wanted)
+    else:
+        event = await past.get(db, caller_id=caller_id, event_id=wanted, as_of=as_of, now=now)
     headers = {"ETag": etag(event.version)}
     if if_none_match and etag_matches(if_none_match, event.version):
         return Response(status_code=304, headers=headers)
@@ -169,22 +231,26 @@ async def change_event(
     db: Db,
     now: Now,
     terms: Changing,
+    base_version: BaseVersion = None,
+    resolve: Resolve = None,
 ) -> Response:
     """Change the fields that you send; the others stay. A null clears a field that may be empty.
 
     Owners and Editors may. Changing the time of a series changes all of it, its rule moves along
     unless you send one, and it is refused if any occurrence would overlap busy time of the event's
-    owner. Without `If-Match`, the last one wins.
+    owner. Without `If-Match`, the last one wins. With `base_version`, what others have changed
+    since then is kept beside your changes; `merged` and `taken` say what came from whom.
     """
     event = await service.update(
         db,
         caller_id=caller.user_id,
         event_id=EventId(event_id),
         changes=changes,
-        terms=terms,
+        base=Base(base_version, resolve) if base_version is not None else None,
+        terms=terms.answered(changed),
         now=now,
     )
-    return json_bytes(event.json, headers={"ETag": etag(event.version)})
+    return changed(event)
 
 
 for _method in ("PUT", "PATCH"):
@@ -210,17 +276,28 @@ for _method in ("PUT", "PATCH"):
     responses=errors(401, 403, 404, 412, 422),
 )
 async def delete_event(
-    event_id: TheEvent, caller: CurrentUser, db: Db, now: Now, terms: Deleting
+    event_id: TheEvent,
+    caller: CurrentUser,
+    db: Db,
+    now: Now,
+    terms: Deleting,
+    permanent: Annotated[
+        bool, Query(description="Remove it for good, with its history; even from the bin.")
+    ] = False,
 ) -> Response:
-    """Delete an event of which you are Owner; its time is free at once."""
-    await service.delete(
+    """Delete an event of which you are Owner; its time is free at once.
+
+    It is in the bin for 30 days (`BIN_DAYS`) and can be restored.
+    """
+    remove = service.purge if permanent else service.delete
+    await remove(
         db,
         caller_id=caller.user_id,
         event_id=EventId(event_id),
-        terms=terms,
+        terms=terms.answered(gone),
         now=now,
     )
-    return Response(status_code=204)
+    return gone()
 
 
 @events.post(
@@ -247,10 +324,46 @@ async def roll_back(
         caller_id=caller.user_id,
         event_id=EventId(event_id),
         key=version_id,
-        terms=terms,
+        terms=terms.answered(changed),
         now=now,
     )
-    return json_bytes(event.json, headers={"ETag": etag(event.version)})
+    return changed(event)
+
+
+@events.post(
+    "/{id}/undo",
+    summary="Take a change back",
+    tags=["history"],
+    response_model=EventRead,
+    responses={200: {"headers": ETAG}, **errors(401, 403, 404, 412, 422), **CONFLICT},
+)
+async def undo_change(
+    event_id: TheEvent,
+    caller: CurrentUser,
+    db: Db,
+    now: Now,
+    terms: Changing,
+    version: Annotated[
+        VersionNumber | None,
+        Query(description="The version whose change is taken back; the last one by default."),
+    ] = None,
+    resolve: Resolve = None,
+) -> Response:
+    """Take back what one change did, as a new version; what was changed since then stays.
+
+    Owners and Editors may. Where the same field was changed since, `merge_conflict` says so. The
+    creation can't be taken back, nor a deletion or restoration: `nothing_to_undo`.
+    """
+    event = await service.undo(
+        db,
+        caller_id=caller.user_id,
+        event_id=EventId(event_id),
+        version=version,
+        resolve=resolve,
+        terms=terms.answered(changed),
+        now=now,
+    )
+    return changed(event)
 
 
 @events.post(
@@ -270,7 +383,7 @@ async def restore_event(
         db,
         caller_id=caller.user_id,
         event_id=EventId(event_id),
-        terms=terms,
+        terms=terms.answered(changed),
         now=now,
     )
-    return json_bytes(event.json, headers={"ETag": etag(event.version)})
+    return changed(event)

@@ -15,8 +15,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from eventmanager.core.time import Moment, ZoneName
+from eventmanager.core.time import Instant, Moment, ZoneName
 from eventmanager.events.models import Status, Transparency
+from eventmanager.sharing.models import Role
 from eventmanager.sharing.schemas import Permission
 
 TITLE_MAX = 255
@@ -39,6 +40,7 @@ Title = Annotated[
 Description = Annotated[str, StringConstraints(max_length=DESCRIPTION_MAX), _Text]
 Location = Annotated[str, StringConstraints(max_length=LOCATION_MAX), _Text]
 Pattern = Annotated[str, _Text]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=200), _Text]
 
 _STANDUP: dict[str, Any] = {
     "title": "Daily standup",
@@ -131,6 +133,52 @@ class EventUpdate(BaseModel):
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
+class BulkFilter(BaseModel):
+    """Events as the list of events finds them; with several conditions, those that meet all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    q: Words | None = Field(None, description="Words in title, description or location.")
+    role: Role | None = Field(None, description="Only where this is your role.")
+    start: Instant | None = Field(None, description="Only with an occurrence after it.")
+    end: Instant | None = Field(None, description="Only with an occurrence before it.")
+
+
+class BulkSelection(BaseModel):
+    """Up to 1,000 events, by their ids or by a filter."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"filter": {"q": "standup"}}]}
+    )
+
+    ids: list[UUID] | None = Field(
+        None, min_length=1, max_length=BATCH_MAX, description="Which events."
+    )
+    filter: BulkFilter | None = Field(None, description="Which events, if not by `ids`.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        chosen = self.filter is not None and self.filter.model_fields_set
+        if (self.ids is None) == (not chosen):
+            raise PydanticCustomError(
+                "events_not_named", "name the events by ids or by a filter with a condition"
+            )
+        return self
+
+
+class BulkChange(BulkSelection):
+    """The same change for each of some events."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"filter": {"q": "standup"}, "changes": {"location": "Zoom"}}]
+        },
+    )
+
+    changes: EventUpdate = Field(description="The fields to change.")
+
+
 def _agree(is_recurring: bool | None, *, has_pattern: bool) -> None:
     """Refuse a flag that contradicts the pattern; which of the two was meant can't be guessed."""
     if is_recurring is None or is_recurring == has_pattern:
@@ -171,6 +219,13 @@ class EventData(BaseModel):
     updated_at: datetime
 
 
+class Taken(BaseModel):
+    """Fields that a merge has taken from one side; `times` are start, end, zone and rule."""
+
+    mine: list[str]
+    theirs: list[str]
+
+
 class EventRead(EventData):
     """An event."""
 
@@ -207,6 +262,21 @@ class EventRead(EventData):
         description="Only after a change of a series, if there are any: overrides that are gone,"
         " since the series no longer takes place then.",
     )
+    merged: bool = Field(
+        False, description="Only with `base_version`: whether others had changed it since then."
+    )
+    taken: Taken | None = Field(
+        None, description="Only with `base_version`: which changed fields came from whom."
+    )
+
+
+class BulkResult(BaseModel):
+    """What became of one of many events."""
+
+    id: UUID
+    status: int = Field(description="The status that a request for it alone would have had.")
+    event: EventRead | None = Field(None, description="It as it is then, unless it was deleted.")
+    problem: dict[str, Any] | None = Field(None, description="Why it was refused.")
 
 
 class OccurrenceRead(BaseModel):

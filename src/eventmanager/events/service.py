@@ -6,7 +6,9 @@ what clashes, and writes the event with its occurrences, its version and its mes
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
@@ -14,10 +16,19 @@ import orjson
 
 from eventmanager.core.audit.origin import here
 from eventmanager.core.database import Database, Reading, Transaction
-from eventmanager.core.errors import Invalid, NotFound
+from eventmanager.core.errors import Invalid, NotFound, NothingToUndo
 from eventmanager.core.ids import EventId, UserId, uuid7
 from eventmanager.events import drafts, queries
 from eventmanager.events.drafts import Revision
+from eventmanager.events.merging import (
+    TIME_FIELDS,
+    TIMES,
+    Merge,
+    Side,
+    fields_of,
+    merge,
+    put_over,
+)
 from eventmanager.events.schemas import EventCreate, EventUpdate
 from eventmanager.events.writing import (
     Event,
@@ -29,6 +40,7 @@ from eventmanager.events.writing import (
     rebook,
     record,
     refuse,
+    with_merge,
     with_permissions,
     write,
 )
@@ -44,6 +56,14 @@ MAX_BATCH_OCCURRENCES: Final = 50_000
 _TEXT_FIELDS: Final = frozenset({"title", "description", "location"})
 
 
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The version that a change is based on, and who decides where others have changed it too."""
+
+    version: int
+    resolve: Side | None
+
+
 async def create(
     db: Database,
     *,
@@ -57,15 +77,16 @@ async def create(
     revisions = _read(events, batch=batch)
     plans = await _plan(revisions, now=now)
     ids = [EventId(uuid7()) for _ in events]
+    permissions = orjson.dumps([{"user_id": str(owner_id), "role": Role.OWNER}])
 
-    async def book(read: Reading, reservation: Reservation) -> list[asyncpg.Record]:
+    async def book(read: Reading, reservation: Reservation) -> list[tuple[EventId, Event]]:
         if reservation.overlapping and not terms.allow:
             return []
         columns = [
             proposed(event_id, revision, reservation, number)
             for number, (event_id, revision) in enumerate(zip(ids, revisions, strict=True))
         ]
-        return await read.all(
+        rows = await read.all(
             queries.CREATE,
             owner_id=owner_id,
             caller_id=owner_id,
@@ -76,13 +97,15 @@ async def create(
             events=orjson.dumps(columns),
             **scheduling.rows(reservation, dict(enumerate(ids))),
         )
+        written = {row["event_id"]: with_permissions(row["data"], permissions) for row in rows}
+        return [(event_id, Event(1, written[event_id])) for event_id in ids if written]
 
-    async def book_at_once() -> list[asyncpg.Record]:
+    async def book_at_once() -> list[tuple[EventId, Event]]:
         async with db.reading() as read:
             reservation = await scheduling.glance(read, owner_id=owner_id, plans=plans)
             return await book(read, reservation) if reservation else []
 
-    async def book_under_lock(tx: Transaction) -> list[asyncpg.Record]:
+    async def book_under_lock(tx: Transaction) -> list[tuple[EventId, Event]]:
         reservation = await scheduling.reserve(tx, owner_id=owner_id, plans=plans, now=now)
         created = await book(tx, reservation)
         if not created:
@@ -92,13 +115,13 @@ async def create(
         return created
 
     async with db.turn(owner_id):
-        created = [] if terms.dry_run else await book_at_once()
+        # A dry run and what is to be done once need a transaction around them.
+        at_once = not terms.dry_run and terms.once is None
+        created = await book_at_once() if at_once else []
         created = created or await write(db, book_under_lock, terms=terms)
-    written = {row["event_id"]: row["data"] for row in created}
-    permissions = orjson.dumps([{"user_id": str(owner_id), "role": Role.OWNER}])
     for event_id in ids:
         audit("event_created", {"event_id": event_id, "caller_id": owner_id}, terms=terms)
-    return [(i, Event(1, with_permissions(written[i], permissions))) for i in ids]
+    return created
 
 
 async def get(db: Database, *, caller_id: UserId, event_id: EventId) -> Event:
@@ -118,36 +141,129 @@ async def update(
     changes: EventUpdate,
     terms: Terms,
     now: datetime,
+    base: Base | None = None,
 ) -> Event:
     """Change the fields that were sent and return the event as it is then.
 
-    Raises `NotFound`, `RoleTooLow`, `PreconditionFailed`, `Invalid` and `TimeConflict`.
+    With a `base`, what others have changed since it is kept, and the JSON says what was taken from
+    whom. Raises `NotFound`, `RoleTooLow`, `PreconditionFailed`, `Invalid`, `MergeConflict` and
+    `TimeConflict`.
     """
     fields = changes.changes()
     change = record(Operation.UPDATE, caller_id=caller_id, event_id=event_id, now=now)
-    if not fields:
-        return await _unchanged(db, change=change, terms=terms)
+    if base is not None or terms.once is not None or not fields.keys() <= _TEXT_FIELDS:
 
-    async def reschedule(tx: Transaction) -> Event:
-        event = await lock(tx, roles=EDITORS, terms=terms, record=change)
-        revision = drafts.revise(drafts.current(dict(event)), fields)
+        async def work(tx: Transaction) -> Event:
+            return await change_event(tx, fields=fields, change=change, terms=terms, base=base)
+
+        async with db.turn(event_id):
+            event = await write(db, work, terms=terms)
+    elif not fields:
+        return await _unchanged(db, change=change, terms=terms)
+    elif terms.dry_run:
+        event = await db.rehearse(partial(edit, fields=fields, change=change, terms=terms))
+    else:
+        async with db.reading() as read:
+            event = await edit(read, fields=fields, change=change, terms=terms)
+    audit("event_updated", change, terms=terms, version=event.version, fields=sorted(fields))
+    return event
+
+
+async def change_event(
+    tx: Transaction,
+    *,
+    fields: dict[str, Any],
+    change: dict[str, Any],
+    terms: Terms,
+    base: Base | None = None,
+) -> Event:
+    """Change fields of an event in a transaction that may do more; see `update`."""
+    row = await lock(tx, roles=EDITORS, terms=terms, record=change)
+    event = drafts.current(dict(row))
+    merged = None
+    if base is not None:
+        fields, merged = await _merged(tx, row, fields=fields, base=base)
+    if fields:
+        written = await rebook(
+            tx,
+            owner_id=row["owner_id"],
+            revision=drafts.revise(event, fields),
+            record=change,
+            terms=terms,
+        )
+    else:
+        written = await _current(tx, change)
+    return written if merged is None else with_merge(written, merged)
+
+
+async def _merged(
+    tx: Transaction, row: asyncpg.Record, *, fields: dict[str, Any], base: Base
+) -> tuple[dict[str, Any], Merge]:
+    """Return those of the sent fields that are to be put over the event as it is now."""
+    then = await tx.first(queries.PAST, event_id=row["id"], **names(base.version))
+    if then is None:
+        raise Invalid(
+            "This event has no such version",
+            loc=("query", "base_version"),
+            type="no_such_version",
+        )
+    state = orjson.loads(then["data"])
+    wanted = drafts.state_of(drafts.revise(drafts.past(state), fields))
+    # What single occurrences have of their own is not among the fields; it moves with the series.
+    mine = wanted | {"overrides": state.get("overrides", {})}
+    theirs = drafts.state_of(drafts.current(dict(row))) | {"version": row["version"]}
+    decided = merge(state, mine=mine, theirs=theirs, resolve=base.resolve)
+    kept = {name: value for name, value in fields.items() if name in decided.mine}
+    if TIMES in decided.mine:
+        moved = fields_of(theirs)[TIMES] != fields_of(state)[TIMES]
+        # Some of the times alone would mean something else beside those that others have set.
+        source = drafts.times_of(mine) if moved else fields
+        kept |= {name: source[name] for name in (*TIME_FIELDS, "is_recurring") if name in source}
+    return kept, decided
+
+
+async def undo(
+    db: Database,
+    *,
+    caller_id: UserId,
+    event_id: EventId,
+    version: int | None,
+    resolve: Side | None,
+    terms: Terms,
+    now: datetime,
+) -> Event:
+    """Take the last change back, or the one that made `version`, as a new version.
+
+    What was changed since in other fields stays. Raises `NotFound`, `RoleTooLow`,
+    `PreconditionFailed`, `NothingToUndo`, `MergeConflict` and `TimeConflict`.
+    """
+    change = record(Operation.UNDO, caller_id=caller_id, event_id=event_id, now=now)
+
+    async def work(tx: Transaction) -> Event:
+        row = await lock(tx, roles=EDITORS, terms=terms, record=change)
+        number = version or row["version"]
+        undone = await tx.first(queries.PAST, event_id=event_id, **names(number))
+        if undone is None:
+            raise NotFound("This event has no such version")
+        before = await tx.first(queries.PAST, event_id=event_id, **names(number - 1))
+        if before is None or undone["operation"] in {Operation.DELETE, Operation.RESTORE}:
+            raise NothingToUndo
+        after, target = orjson.loads(undone["data"]), orjson.loads(before["data"])
+        current = drafts.state_of(drafts.current(dict(row))) | {"version": row["version"]}
+        decided = merge(after, mine=target, theirs=current, resolve=resolve)
+        if not decided.mine:
+            raise NothingToUndo
         return await rebook(
-            tx, owner_id=event["owner_id"], revision=revision, record=change, terms=terms
+            tx,
+            owner_id=row["owner_id"],
+            revision=drafts.past(put_over(current, target, decided.mine)),
+            record=change,
+            terms=terms,
         )
 
-    async def edit(read: Reading) -> Event:
-        return await _edit(read, fields=fields, change=change, terms=terms)
-
-    if fields.keys() <= _TEXT_FIELDS:
-        if terms.dry_run:
-            event = await db.rehearse(edit)
-        else:
-            async with db.reading() as read:
-                event = await edit(read)
-    else:
-        async with db.turn(event_id):
-            event = await write(db, reschedule, terms=terms)
-    audit("event_updated", change, terms=terms, version=event.version, fields=sorted(fields))
+    async with db.turn(event_id):
+        event = await write(db, work, terms=terms)
+    audit("event_rolled_back", change, terms=terms, version=event.version, undone=version)
     return event
 
 
@@ -208,6 +324,45 @@ async def bin_it(tx: Transaction, *, owner_id: UserId, change: dict[str, Any]) -
     await tx.first(queries.DELETE, **change)
 
 
+async def purge(
+    db: Database, *, caller_id: UserId, event_id: EventId, terms: Terms, now: datetime
+) -> None:
+    """Remove an event of the caller's for good, with its history, even from the bin.
+
+    Raises `NotFound`, `RoleTooLow` and `PreconditionFailed`.
+    """
+    change = record(Operation.DELETE, caller_id=caller_id, event_id=event_id, now=now)
+
+    async def work(tx: Transaction) -> None:
+        event = await tx.first(
+            queries.LOCK_ANY, versions=terms.versions, caller_id=caller_id, event_id=event_id
+        )
+        if event is None:
+            raise await refusal(tx, caller_id=caller_id, event_id=event_id, roles=OWNERS)
+        if event["deleted_at"] is None:
+            await bin_it(tx, owner_id=event["owner_id"], change=change)
+        await purge_all(tx, [event_id], caller_id=caller_id, now=now)
+
+    async with db.turn(event_id):
+        await write(db, work, terms=terms)
+    audit("event_purged", change, terms=terms)
+
+
+async def purge_all(
+    tx: Reading, event_ids: Sequence[EventId], *, caller_id: UserId | None, now: datetime
+) -> Sequence[EventId]:
+    """Remove those of the events that are in the bin, and return which those were."""
+    rows = await tx.all(
+        queries.PURGE,
+        event_ids=event_ids,
+        audit_ids=[uuid7() for _ in event_ids],
+        caller_id=caller_id,
+        now=now,
+        **here().columns(),
+    )
+    return [row["id"] for row in rows]
+
+
 async def restore(
     db: Database, *, caller_id: UserId, event_id: EventId, terms: Terms, now: datetime
 ) -> Event:
@@ -261,7 +416,7 @@ async def _plan(revisions: Sequence[Revision], *, now: datetime) -> list[Plan]:
     return plans
 
 
-async def _edit(
+async def edit(
     read: Reading, *, fields: dict[str, Any], change: dict[str, Any], terms: Terms
 ) -> Event:
     """Change texts only: the whole write is one statement."""
@@ -278,8 +433,14 @@ async def _edit(
 async def _unchanged(db: Database, *, change: dict[str, Any], terms: Terms) -> Event:
     """Answer a change of nothing: the event as it is, for those who might change it."""
 
-    async def check(tx: Transaction) -> None:
+    async def check(tx: Transaction) -> Event:
         await lock(tx, roles=EDITORS, terms=terms, record=change)
+        return await _current(tx, change)
 
-    await db.transaction(check)
-    return await get(db, caller_id=change["caller_id"], event_id=change["event_id"])
+    return await db.transaction(check)
+
+
+async def _current(tx: Transaction, change: dict[str, Any]) -> Event:
+    row = await tx.first(queries.GET, caller_id=change["caller_id"], event_id=change["event_id"])
+    assert row is not None, "the caller has locked it"
+    return event_of(row)

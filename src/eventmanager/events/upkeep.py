@@ -14,12 +14,14 @@ from eventmanager.core.time import ZONE_DATA
 from eventmanager.events import drafts, queries
 from eventmanager.events.drafts import Revision
 from eventmanager.events.overrides import EXCLUDED, Overrides, named
+from eventmanager.events.service import purge_all
 from eventmanager.events.writing import Terms, record, store
 from eventmanager.history.models import Operation
 from eventmanager.scheduling import service as scheduling
 from eventmanager.scheduling.plan import between
 from eventmanager.scheduling.service import Clash, LatePair
 
+_PURGED_AT_ONCE: Final = 200
 _A_DAY: Final = timedelta(days=1)
 _AN_HOUR: Final = timedelta(hours=1)
 _audit = structlog.get_logger("audit")
@@ -133,6 +135,19 @@ def _renamed(
     after = [item.recurrence_id for item in between(series, start=now, end=until)]
     moved = dict(zip(before, after, strict=True)) if len(before) == len(after) else {}
     return {event.name(moved.get(at, at)): event.overrides[key] for key, at in names.items()}
+
+
+async def purge_bin(db: Database, now: datetime, *, bin_days: int) -> None:
+    """Remove the events that have been in the bin for `bin_days`, a few at a time."""
+    before = now - timedelta(days=bin_days)
+    while True:
+        async with db.reading() as read:
+            rows = await read.all(queries.OVERDUE, before=before, limit=_PURGED_AT_ONCE)
+            ids = [row["id"] for row in rows]
+            for event_id in await purge_all(read, ids, caller_id=None, now=now):
+                _audit.info("event_purged", event_id=str(event_id), user_id=None)
+        if len(ids) < _PURGED_AT_ONCE:
+            return
 
 
 TASKS: Final = (

@@ -1,20 +1,23 @@
 """What every write of events has in common: the terms it is made on, its locks, and its booking."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import asyncpg
 import orjson
 import structlog
+from starlette.responses import Response
 
 from eventmanager.core.audit.origin import here
 from eventmanager.core.database import Database, Reading, Transaction
+from eventmanager.core.idempotency.service import Once, transact
 from eventmanager.core.ids import EventId, UserId, uuid7
 from eventmanager.events import queries
 from eventmanager.events.conflicts import time_conflict
 from eventmanager.events.drafts import Revision
+from eventmanager.events.merging import Merge
 from eventmanager.history.models import Operation
 from eventmanager.scheduling import service as scheduling
 from eventmanager.scheduling.service import Reservation
@@ -26,6 +29,7 @@ T = TypeVar("T")
 _TOLD_AS: Final = {
     Operation.UPDATE: "event_updated",
     Operation.ROLLBACK: "event_rolled_back",
+    Operation.UNDO: "event_rolled_back",
     Operation.SPLIT: "series_split",
     Operation.DELETE: "event_deleted",
     Operation.RESTORE: "event_restored",
@@ -38,12 +42,19 @@ class Terms:
     """On which terms a write is made.
 
     `versions` are those that a change may be based on, None for any. `allow` books time that is
-    taken, too. A `dry_run` answers as the write would, and changes nothing.
+    taken, too. A `dry_run` answers as the write would, and changes nothing. What is to be done
+    `once` has its `answer` kept, which is made of what the write returns.
     """
 
     versions: Sequence[int] | None = None
     allow: bool = False
     dry_run: bool = False
+    once: Once | None = None
+    answer: Callable[[Any], Response] | None = None
+
+    def answered(self, answer: Callable[[Any], Response]) -> "Terms":
+        """Return the terms with the answer that is to be kept."""
+        return replace(self, answer=answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,9 @@ class Event:
 
 async def write(db: Database, work: Callable[[Transaction], Awaitable[T]], *, terms: Terms) -> T:
     """Run `work` as one transaction, which a dry run takes back."""
-    return await (db.rehearse(work) if terms.dry_run else db.transaction(work))
+    if terms.dry_run:
+        return await db.rehearse(work)
+    return await transact(db, work, once=terms.once, answer=terms.answer)
 
 
 async def lock(
@@ -193,6 +206,13 @@ def with_dropped(event: Event, dropped: Sequence[str]) -> Event:
         return event
     named = b',"dropped_overrides":' + orjson.dumps(dropped) + b"}"
     return Event(event.version, event.json[:-1] + named)
+
+
+def with_merge(event: Event, merged: Merge) -> Event:
+    """Say what a merge has taken from whom."""
+    taken = {"mine": merged.mine, "theirs": merged.theirs}
+    said = orjson.dumps({"merged": bool(merged.theirs), "taken": taken})
+    return Event(event.version, event.json[:-1] + b"," + said[1:])
 
 
 def audit(act: str, record: Mapping[str, Any], *, terms: Terms, **fields: Any) -> None:
