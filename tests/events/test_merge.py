@@ -175,3 +175,24 @@ def test_a_merge_is_what_a_plain_model_says(base: Body, mine: Body, theirs: Body
     # A field without a value that is not there is an override that one side has removed.
     there = {name: value for name, value in expected.items() if name in merged or value is not None}
     assert merged == there
+
+
+async def test_stale_edits_of_one_occurrence_are_merged_too(alice: User) -> None:
+    """Its time is one field, and its texts are others."""
+    url = await create(alice, recurrence_pattern="FREQ=DAILY;COUNT=5")
+    day = f"{url}/occurrences/2027-03-12T09:00:00Z"
+    times = {"start_time": "2027-03-12T14:00:00Z", "end_time": "2027-03-12T15:00:00Z"}
+    assert (await alice.client.patch(day, json=times)).is_success
+    base = {"base_version": 1}
+    answer = await alice.client.patch(day, json={"title": "Special"}, params=base)
+    assert answer.status_code == 200, answer.text
+    merged = answer.json()
+    assert (merged["title"], merged["start_time"]) == ("Special", "2027-03-12T14:00:00Z")
+    assert merged["taken"] == {"mine": ["title"], "theirs": ["times"]}
+    other = {"start_time": "2027-03-12T16:00:00Z", "end_time": "2027-03-12T17:00:00Z"}
+    refused = await alice.client.patch(day, json=other, params=base)
+    assert (refused.status_code, refused.json()["code"]) == (409, "merge_conflict")
+    won = await alice.client.patch(day, json=other, params=base | {"resolve": "mine"})
+    assert won.json()["start_time"] == "2027-03-12T16:00:00Z"
+    whole = await alice.client.patch(day, json={"title": "X"}, params=base | {"scope": "following"})
+    assert whole.json()["detail"][0]["type"] == "base_of_one_occurrence"

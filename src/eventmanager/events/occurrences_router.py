@@ -13,12 +13,14 @@ from eventmanager.core.paging import read_cursor
 from eventmanager.core.time import Instant, Moment
 from eventmanager.events import lists, past, scopes
 from eventmanager.events.parameters import (
-    AsOf,
     CONFLICT,
     ETAG,
+    AsOf,
+    BaseVersion,
     Changing,
     Cursor,
     Deleting,
+    Resolve,
     TheEvent,
     changed,
     gone,
@@ -27,6 +29,7 @@ from eventmanager.events.parameters import (
 )
 from eventmanager.events.schemas import Clash, EventRead, EventUpdate, OccurrenceRead
 from eventmanager.events.scopes import Scope, Target
+from eventmanager.events.service import Base
 
 occurrences = APIRouter(prefix="/api/occurrences", tags=["occurrences"])
 of_event = APIRouter(prefix="/api/events/{id}/occurrences", tags=["occurrences"])
@@ -200,6 +203,8 @@ async def change_occurrence(
     now: Now,
     terms: Changing,
     scope: InScope = Scope.THIS,
+    base_version: BaseVersion = None,
+    resolve: Resolve = None,
 ) -> Response:
     """Change one occurrence (move it, cancel it), it and all that follow, or the whole series.
 
@@ -213,6 +218,7 @@ async def change_occurrence(
         target=_target(caller.user_id, event_id, recurrence_id),
         scope=scope,
         changes=changes,
+        base=Base(base_version, resolve) if base_version is not None else None,
         terms=terms.answered(changed),
         now=now,
     )

@@ -69,12 +69,7 @@ def revised(
 
     `own` is what it has so far, `occurrence` where its series puts it. Raises `Invalid`.
     """
-
-    def written(instant: datetime) -> str:
-        return shown(instant, time_zone=timing.time_zone, all_day=timing.all_day)
-
-    series = {name: getattr(draft, name) for name in FIELDS}
-    series |= {"start_time": written(occurrence.start), "end_time": written(occurrence.end)}
+    series = of_series(occurrence, draft=draft, timing=timing)
     given = series | dict(own) | dict(changes)
     times = read_timing(
         start=read_moment(given["start_time"]),
@@ -83,11 +78,22 @@ def revised(
         all_day=timing.all_day,
         recurrence_pattern=None,
     )
-    given |= {"start_time": written(times.start_time), "end_time": written(times.end_time)}
+    zone_and_kind: dict[str, Any] = {"time_zone": timing.time_zone, "all_day": timing.all_day}
+    given["start_time"] = shown(times.start_time, **zone_and_kind)
+    given["end_time"] = shown(times.end_time, **zone_and_kind)
     differing = {name for name in FIELDS if given[name] != series[name]}
     if differing.intersection(TIMES):
         differing.update(TIMES)
     return {name: given[name] for name in FIELDS if name in differing}
+
+
+def of_series(occurrence: Occurrence, *, draft: EventCreate, timing: Timing) -> dict[str, Any]:
+    """Return the fields of an occurrence as its series has them."""
+    fields = {name: getattr(draft, name) for name in FIELDS}
+    zone_and_kind: dict[str, Any] = {"time_zone": timing.time_zone, "all_day": timing.all_day}
+    fields["start_time"] = shown(occurrence.start, **zone_and_kind)
+    fields["end_time"] = shown(occurrence.end, **zone_and_kind)
+    return fields
 
 
 def with_own(overrides: Overrides, key: str, own: Mapping[str, Any]) -> Overrides:

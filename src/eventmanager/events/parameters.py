@@ -13,8 +13,10 @@ from eventmanager.core.idempotency.header import IdempotencyKey, checked, finger
 from eventmanager.core.idempotency.service import Once
 from eventmanager.core.time import Instant, Window
 from eventmanager.events import lists
+from eventmanager.events.merging import Side
 from eventmanager.events.schemas import TIME_CONFLICT
 from eventmanager.events.writing import Event, Terms
+from eventmanager.history.schemas import VersionNumber
 
 TheEvent = Annotated[UUID, Path(alias="id", description="The event's id.")]
 Cursor = Annotated[
@@ -31,6 +33,16 @@ AsOf = Annotated[
 ]
 DryRun = Annotated[
     bool, Query(description="Answer as the request would be answered, and change nothing.")
+]
+
+
+BaseVersion = Annotated[
+    VersionNumber | None,
+    Query(description="The version that the change is based on, to be merged with the current."),
+]
+Resolve = Annotated[
+    Side | None,
+    Query(description="Whose change wins where both changed the same field; otherwise 409."),
 ]
 
 

@@ -13,15 +13,16 @@ from eventmanager.core.ids import EventId
 from eventmanager.core.paging import read_cursor
 from eventmanager.core.time import Instant
 from eventmanager.events import lists, past, service
-from eventmanager.events.merging import Side
 from eventmanager.events.parameters import (
-    AsOf,
     CONFLICT,
     ETAG,
+    AsOf,
+    BaseVersion,
     Booking,
     Changing,
     Cursor,
     Deleting,
+    Resolve,
     TheEvent,
     changed,
     gone,
@@ -36,14 +37,6 @@ from eventmanager.sharing.models import Role
 
 events = APIRouter(prefix="/api/events", tags=["events"])
 
-BaseVersion = Annotated[
-    VersionNumber | None,
-    Query(description="The version that the change is based on, to be merged with the current."),
-]
-Resolve = Annotated[
-    Side | None,
-    Query(description="Whose change wins where both changed the same field; otherwise 409."),
-]
 Limit = Annotated[int, Query(ge=1, le=lists.LIST_MAX, description="At most so many items.")]
 
 

@@ -16,9 +16,11 @@ from eventmanager.core.time import zone
 from eventmanager.events import drafts, queries
 from eventmanager.events.drafts import Revision
 from eventmanager.events.lists import occurrence_json
-from eventmanager.events.overrides import EXCLUDED, TIMES, named, revised, with_own
+from eventmanager.events.merging import TIMES as _TIMES
+from eventmanager.events.merging import Merge, merge
+from eventmanager.events.overrides import EXCLUDED, TIMES, named, of_series, revised, with_own
 from eventmanager.events.schemas import EventUpdate
-from eventmanager.events.service import bin_it
+from eventmanager.events.service import Base, bin_it, version_of
 from eventmanager.events.timing import Timing, instant_named, invalid_rrule
 from eventmanager.events.writing import (
     Event,
@@ -32,6 +34,7 @@ from eventmanager.events.writing import (
     refuse,
     store,
     with_dropped,
+    with_merge,
     write,
 )
 from eventmanager.history.models import Operation
@@ -67,6 +70,7 @@ class _Found:
 
     target: Target
     owner_id: UserId
+    version: int
     event: Revision
     slot: Occurrence
     scope: Scope
@@ -98,17 +102,29 @@ async def edit(
     changes: EventUpdate,
     terms: Terms,
     now: datetime,
+    base: Base | None = None,
 ) -> Event:
     """Change one occurrence, or it and all after it, or the whole series.
 
     The fields are those of the occurrence: where it moves, the others of the scope move as far on
-    the wall clock. Returns the occurrence for `this`, else the event that it then belongs to.
-    Raises `NotFound`, `RoleTooLow`, `PreconditionFailed`, `Invalid` and `TimeConflict`.
+    the wall clock. Returns the occurrence for `this`, else the event that it then belongs to. With
+    a `base`, what others have changed of this occurrence since is kept. Raises `NotFound`,
+    `RoleTooLow`, `PreconditionFailed`, `Invalid`, `MergeConflict` and `TimeConflict`.
     """
     fields = changes.changes()
+    if base is not None and scope is not Scope.THIS:
+        raise Invalid(
+            "base_version goes with scope=this only",
+            loc=("query", "base_version"),
+            type="base_of_one_occurrence",
+        )
 
     async def work(tx: Transaction) -> Event:
         found = await _find(tx, target=target, scope=scope, terms=terms, now=now)
+        if found.scope is Scope.THIS and base is not None:
+            kept, merged = await _merged(tx, found, fields, base=base)
+            written = await _override(tx, found, _own(found, kept), terms=terms)
+            return with_merge(written, merged)
         if found.scope is Scope.THIS:
             return await _override(tx, found, _own(found, fields), terms=terms)
         if found.scope is Scope.FOLLOWING:
@@ -189,7 +205,7 @@ async def _find(
         raise NotFound("This event does not recur: there is nothing to reset it to")
     if series is None or (scope is Scope.FOLLOWING and slot.recurrence_id <= begins(series)):
         scope = Scope.ALL
-    return _Found(target, row["owner_id"], event, slot, scope, now)
+    return _Found(target, row["owner_id"], row["version"], event, slot, scope, now)
 
 
 def _slot(event: Revision, name: datetime | date) -> Occurrence:
@@ -222,6 +238,33 @@ def _own(found: _Found, fields: dict[str, Any]) -> dict[str, Any]:
         draft=found.event.draft,
         timing=found.event.timing,
     )
+
+
+async def _merged(
+    tx: Transaction, found: _Found, fields: dict[str, Any], *, base: Base
+) -> tuple[dict[str, Any], Merge]:
+    """Return those of the sent fields that are to be put over the occurrence as it is now."""
+    then = drafts.past(await version_of(tx, found.target.event_id, base.version))
+    slot = _slot(then, found.target.name)
+    mine = _state(then, slot, fields)
+    theirs = _state(found.event, found.slot, {}) | {"version": found.version}
+    decided = merge(
+        _state(then, slot, {}) | {"version": base.version},
+        mine=mine,
+        theirs=theirs,
+        resolve=base.resolve,
+    )
+    taken = {*decided.mine, *(TIMES if _TIMES in decided.mine else ())}
+    return {name: value for name, value in mine.items() if name in taken}, decided
+
+
+def _state(event: Revision, slot: Occurrence, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return an occurrence after a change of some fields, as states are merged."""
+    timing = event.timing
+    own = event.overrides.get(event.name(slot.recurrence_id), {})
+    changed = revised(own, fields, occurrence=slot, draft=event.draft, timing=timing)
+    of_all = {"time_zone": timing.time_zone, "all_day": timing.all_day, "recurrence_pattern": None}
+    return of_series(slot, draft=event.draft, timing=timing) | changed | of_all
 
 
 async def _override(tx: Transaction, found: _Found, own: dict[str, Any], *, terms: Terms) -> Event:

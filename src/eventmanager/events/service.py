@@ -200,14 +200,7 @@ async def _merged(
     tx: Transaction, row: asyncpg.Record, *, fields: dict[str, Any], base: Base
 ) -> tuple[dict[str, Any], Merge]:
     """Return those of the sent fields that are to be put over the event as it is now."""
-    then = await tx.first(queries.PAST, event_id=row["id"], **names(base.version))
-    if then is None:
-        raise Invalid(
-            "This event has no such version",
-            loc=("query", "base_version"),
-            type="no_such_version",
-        )
-    state = orjson.loads(then["data"])
+    state = await version_of(tx, row["id"], base.version)
     wanted = drafts.state_of(drafts.revise(drafts.past(state), fields))
     # What single occurrences have of their own is not among the fields; it moves with the series.
     mine = wanted | {"overrides": state.get("overrides", {})}
@@ -220,6 +213,19 @@ async def _merged(
         source = drafts.times_of(mine) if moved else fields
         kept |= {name: source[name] for name in (*TIME_FIELDS, "is_recurring") if name in source}
     return kept, decided
+
+
+async def version_of(tx: Transaction, event_id: EventId, number: int) -> dict[str, Any]:
+    """Return the state of an event that a change is based on; raises `Invalid`."""
+    then = await tx.first(queries.PAST, event_id=event_id, **names(number))
+    if then is None:
+        raise Invalid(
+            "This event has no such version",
+            loc=("query", "base_version"),
+            type="no_such_version",
+        )
+    state: dict[str, Any] = orjson.loads(then["data"])
+    return state
 
 
 async def undo(
