@@ -44,6 +44,7 @@ OF_AN_EVENT = [
     Route("DELETE", "/api/events/{id}", (401, 403, 403, 403, 204, 403)),
     Route("POST", "/api/events/{id}/share", (401, 403, 403, 403, 201, 403), _GRANT),
     Route("GET", "/api/events/{id}/permissions", _READ),
+    Route("GET", "/api/events/{id}/permissions/history", _READ),
     Route(
         "PUT",
         "/api/events/{id}/permissions/{viewer}",

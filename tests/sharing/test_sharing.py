@@ -1,14 +1,13 @@
 """Granting, changing and revoking roles."""
 
 import asyncio
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from eventmanager.core.database import Database, Query
 from tests.conftest import MakeUser, User
-from tests.events.conftest import meeting
+from tests.sharing.conftest import create, id_of, share
 
 _MESSAGES = Query(
     "SELECT recipient_id, initiator_id, type, data->>'user_id' AS user_id, data->>'role' AS role"
@@ -17,21 +16,10 @@ _MESSAGES = Query(
 )
 
 
-async def create(user: User) -> str:
-    """Create an event and return its address."""
-    answer = await user.client.post("/api/events", json=meeting("10:00", "11:00"))
-    return str(answer.headers["Location"])
-
-
-async def share(user: User, event: str, *shares: dict[str, Any]) -> int:
-    """Share an event and return the status."""
-    return (await user.client.post(f"{event}/share", json=list(shares))).status_code
-
-
 async def told(database: Database, event: str) -> list[tuple[UUID, str, str, str]]:
     """Return who was told what: recipient, type, user and role."""
     async with database.reading() as read:
-        rows = await read.all(_MESSAGES, event_id=UUID(event.rpartition("/")[2]))
+        rows = await read.all(_MESSAGES, event_id=id_of(event))
     return [(row["recipient_id"], row["type"], row["user_id"], row["role"]) for row in rows]
 
 
@@ -118,6 +106,17 @@ async def test_a_role_can_be_changed_and_taken_away(
         (bob.id, "permission_updated", str(bob.id), "Viewer"),
         (bob.id, "permission_revoked", str(bob.id), "Viewer"),
     ]
+
+
+async def test_the_role_that_a_user_has_already_is_no_change(
+    alice: User, bob: User, database: Database
+) -> None:
+    """It is answered like one, and nobody is told."""
+    event = await create(alice)
+    await share(alice, event, {"user_id": str(bob.id), "role": "Editor"})
+    same = await alice.client.put(f"{event}/permissions/{bob.id}", json={"role": "Editor"})
+    assert (same.status_code, same.json()["role"]) == (200, "Editor")
+    assert [row[1] for row in await told(database, event)] == ["permission_granted"]
 
 
 async def test_every_other_reader_hears_of_a_grant(

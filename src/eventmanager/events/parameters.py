@@ -6,11 +6,9 @@ from uuid import UUID
 
 from fastapi import Depends, Path, Query, Request, Response
 
-from eventmanager.accounts.access import CurrentUser
+from eventmanager.accounts.once import InOnce
 from eventmanager.core.errors import Invalid
-from eventmanager.core.http import IfMatch, Now, etag, json_bytes, next_link, versions_in
-from eventmanager.core.idempotency.header import IdempotencyKey, checked, fingerprint, route_of
-from eventmanager.core.idempotency.service import Once
+from eventmanager.core.http import IfMatch, etag, json_bytes, next_link, versions_in
 from eventmanager.core.time import Instant, Window
 from eventmanager.events import lists
 from eventmanager.events.merging import Side
@@ -44,18 +42,6 @@ Resolve = Annotated[
     Side | None,
     Query(description="Whose change wins where both changed the same field; otherwise 409."),
 ]
-
-
-async def _once(
-    request: Request, caller: CurrentUser, now: Now, idempotency_key: IdempotencyKey = None
-) -> Once | None:
-    if idempotency_key is None:
-        return None
-    key, asked = checked(idempotency_key), await fingerprint(request)
-    return Once(caller.user_id, route_of(request), key, asked, now)
-
-
-InOnce = Annotated[Once | None, Depends(_once)]
 
 
 async def _booking(

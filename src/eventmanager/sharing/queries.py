@@ -6,6 +6,7 @@ Features above put the latter inside their statements.
 from typing import Final
 
 from eventmanager.core.database import query
+from eventmanager.sharing.models import GrantOperation
 
 # The grants of the event `e`, as clients see them: a JSON array, the Owner first.
 PERMISSIONS_OF_E: Final = """(
@@ -41,12 +42,31 @@ RESOLVE: Final = query("""
     ORDER BY named.number
 """)
 
-GRANTS: Final = query("""
-    SELECT g.user_id, g.role FROM grants g
-    WHERE g.event_id = :event_id AND EXISTS (
+# The caller may read the event.
+_READABLE: Final = """EXISTS (
         SELECT FROM grants mine JOIN events e ON e.id = mine.event_id AND e.deleted_at IS NULL
-        WHERE mine.event_id = :event_id AND mine.user_id = :caller_id)
+        WHERE mine.event_id = :event_id AND mine.user_id = :caller_id)"""
+
+GRANTS: Final = query(f"""
+    SELECT g.user_id, g.role FROM grants g
+    WHERE g.event_id = :event_id AND {_READABLE}
     ORDER BY g.created_at, g.user_id
+""")
+
+# The changes of an event's grants, after an id. The first Owner's grant comes with the event, so it
+# is made of the event's first version.
+CHANGES: Final = query(f"""
+    SELECT logged.* FROM (
+        SELECT v.id, v.event_id, v.owner_id AS user_id, '{GrantOperation.GRANT}' AS operation,
+               'Owner' AS role, v.changed_by, v.timestamp AS changed_at
+        FROM versions v WHERE v.event_id = :event_id AND v.version = 1
+        UNION ALL (
+            SELECT c.id, c.event_id, c.user_id, c.operation, c.role, c.changed_by, c.changed_at
+            FROM grant_changes c WHERE c.event_id = :event_id AND c.id > :after
+            ORDER BY c.id LIMIT :limit)
+    ) logged
+    WHERE logged.id > :after AND {_READABLE}
+    ORDER BY logged.id LIMIT :limit
 """)
 
 GRANT_OF: Final = query("""
@@ -71,34 +91,49 @@ _TOLD: Final = """
     WHERE reader.user_id <> :caller_id
 """
 
+
+def _logged(operation: GrantOperation) -> str:
+    """Return the CTE that writes down what was done to each grant in `changed`."""
+    return f"""logged AS (
+        INSERT INTO grant_changes
+            (id, event_id, owner_id, user_id, operation, role, changed_by, changed_at)
+        SELECT change_id, event_id, owner_id, user_id, '{operation}', role, :caller_id, :now
+        FROM changed
+    )"""
+
+
 SHARE: Final = query(f"""
     WITH given AS (
         SELECT * FROM unnest(
-            CAST(:user_ids AS uuid[]), CAST(:roles AS text[]), CAST(:message_ids AS uuid[])
-        ) AS g (user_id, role, message_id)
+            CAST(:user_ids AS uuid[]), CAST(:roles AS text[]), CAST(:change_ids AS uuid[]),
+            CAST(:message_ids AS uuid[])
+        ) AS g (user_id, role, change_id, message_id)
     ), granted AS (
         INSERT INTO grants (event_id, user_id, owner_id, role, start_time, granted_by, created_at)
         SELECT e.id, given.user_id, e.owner_id, given.role, e.start_time, :caller_id, :now
         FROM events e, given WHERE e.id = :event_id
         RETURNING event_id, owner_id, user_id, role
     ), changed AS (
-        SELECT granted.*, given.message_id FROM granted JOIN given USING (user_id)
-    )
+        SELECT granted.*, given.change_id, given.message_id FROM granted JOIN given USING (user_id)
+    ), {_logged(GrantOperation.GRANT)}
     {_TOLD}
 """)
 
+# What CHANGE_ROLE and REVOKE answer of the grant that they change.
+_CHANGED: Final = """
+        RETURNING event_id, owner_id, user_id, role,
+                  CAST(:change_id AS uuid) AS change_id, CAST(:message_id AS uuid) AS message_id"""
+
 CHANGE_ROLE: Final = query(f"""
     WITH changed AS (
-        UPDATE grants SET role = :role WHERE event_id = :event_id AND user_id = :user_id
-        RETURNING event_id, owner_id, user_id, role, CAST(:message_id AS uuid) AS message_id
-    )
+        UPDATE grants SET role = :role WHERE event_id = :event_id AND user_id = :user_id{_CHANGED}
+    ), {_logged(GrantOperation.UPDATE)}
     {_TOLD}
 """)
 
 REVOKE: Final = query(f"""
     WITH changed AS (
-        DELETE FROM grants WHERE event_id = :event_id AND user_id = :user_id
-        RETURNING event_id, owner_id, user_id, role, CAST(:message_id AS uuid) AS message_id
-    )
+        DELETE FROM grants WHERE event_id = :event_id AND user_id = :user_id{_CHANGED}
+    ), {_logged(GrantOperation.REVOKE)}
     {_TOLD}
 """)
