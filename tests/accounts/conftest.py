@@ -1,7 +1,9 @@
-"""Admins, other workers, clocks that move, and clients that hold a refresh token in the hand."""
+"""Admins, other workers, clocks that move, clients that hold a refresh token, and the audit log."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -9,6 +11,7 @@ from fastapi import FastAPI
 
 from eventmanager.accounts import service
 from eventmanager.core.config import Settings
+from eventmanager.core.database import Database, Query
 from tests.conftest import PASSWORD, MakeUser, MovableClock, User, client_of, started
 
 
@@ -22,6 +25,22 @@ async def me(app: FastAPI, access_token: str) -> httpx.Response:
     """Ask an application who the owner of an access token is."""
     async with client_of(app, headers={"Authorization": f"Bearer {access_token}"}) as client:
         return await client.get("/api/me")
+
+
+_ENTRIES = Query("SELECT * FROM audit_log WHERE request_id = $1 ORDER BY id", ("request_id",))
+
+
+async def entered(database: Database, request_id: str) -> list[dict[str, Any]]:
+    """Return the entries that a request left in the audit log."""
+    async with database.reading() as read:
+        rows = await read.all(_ENTRIES, request_id=request_id)
+    return [{**row, "details": json.loads(row["details"])} for row in rows]
+
+
+def written(settings: Settings, log: str) -> list[dict[str, Any]]:
+    """Return the lines of one log."""
+    lines = (settings.log_dir / f"{log}.log").read_text().splitlines()
+    return [json.loads(line) for line in lines]
 
 
 @dataclass

@@ -165,7 +165,6 @@ async def test_a_sign_in_that_is_overtaken_begins_no_session(
                 username=alice.username,
                 email=None,
                 password=PASSWORD,
-                origin=signing_in.Origin("127.0.0.1", ""),
                 passwords=paused,
                 settings=settings,
                 now=app.state.clock.now(),

@@ -18,7 +18,6 @@ from eventmanager.core.ids import SessionId, UserId
 from tests.accounts.conftest import Tokens, me, renew, sign_in_to
 from tests.conftest import PASSWORD, User
 
-NO_ADMINS = Query("UPDATE users SET role = 'User' WHERE role = 'Admin'", ())
 ADMINS = Query("SELECT id FROM users WHERE role = 'Admin' AND is_active", ())
 
 
@@ -112,12 +111,6 @@ async def test_a_change_that_makes_no_sense_is_refused(
     assert answer.status_code == 422
     unknown = await admin.client.patch(f"/api/admin/users/{uuid4()}", json={})
     assert unknown.status_code == 404
-
-
-@pytest.fixture
-async def no_admins(database: Database) -> None:
-    """Lower every Admin that other tests made: who is the last one is a matter of all users."""
-    await database.transaction(lambda tx: tx.all(NO_ADMINS))
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, {"role": "User"}], ids=str)

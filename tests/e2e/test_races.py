@@ -22,25 +22,47 @@ import httpx
 import orjson
 import pytest
 
-from eventmanager.recurrence import Occurrence, expand, parse
+from eventmanager.recurrence import expand, parse
 from tests.conftest import PASSWORD
 from tests.e2e.conftest import Server, make_database, serving
 
 CLIENTS: Final = 32
 ROUNDS: Final = 20
-RACE_SECONDS: Final = 8.0
+RACE_SECONDS: Final = 16.0
 SEED: Final = 20261122
 ZONES: Final = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata")
 NOW: Final = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 HORIZON: Final = NOW + timedelta(days=730)
 FAR: Final = NOW + timedelta(days=9 * 365)
+TICK: Final = timedelta(seconds=1)
 NUMBERS: Final = itertools.count(1)
 EXPECTED: Final = {
     "POST": {201, 409},
-    "PUT": {200, 404, 409},
+    # Some rules can't be moved to another day, or end before it (422).
+    "PUT": {200, 404, 409, 422},
     "DELETE": {204, 404},
     "GET": {200},
+    "edit this": {200, 404, 409},
+    "edit following": {200, 404, 409, 422},
+    "edit all": {200, 404, 409, 422},
+    "delete this": {204, 404},
+    "delete following": {204, 404},
+    "reset": {200, 404, 409},
+    "rollback": {200, 404, 409},
+    "restore": {200, 404, 409},
+    "look": {200, 404},
 }
+STATE: Final = (
+    "title",
+    "start_time",
+    "end_time",
+    "time_zone",
+    "all_day",
+    "recurrence_pattern",
+    "overrides",
+    "status",
+    "transparency",
+)
 
 Json = dict[str, Any]
 
@@ -54,6 +76,8 @@ class Owner:
     client: httpx.AsyncClient
     user_id: str
     ids: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    taken: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -64,7 +88,9 @@ class Record:
     conflicts: list[tuple[Owner, Json]] = field(default_factory=list)
     put: dict[str, tuple[str, int]] = field(default_factory=dict)
     not_put: set[str] = field(default_factory=set)
-    deleted: Counter[str] = field(default_factory=Counter)
+    own: dict[str, tuple[str, int]] = field(default_factory=dict)
+    rolled_back: dict[tuple[str, int], int] = field(default_factory=dict)
+    done: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     unexpected: list[str] = field(default_factory=list)
 
 
@@ -101,7 +127,10 @@ async def sign_up(stack: AsyncExitStack, server: Server, zone: str) -> Owner:
             base_url=server.base_url,
             timeout=30,
             trust_env=False,
-            limits=httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=CLIENTS),
+            # The server closes what has been idle for five seconds: be sure to do so before it.
+            limits=httpx.Limits(
+                max_connections=CLIENTS, max_keepalive_connections=CLIENTS, keepalive_expiry=2
+            ),
         )
     )
     body = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
@@ -186,7 +215,11 @@ async def test_calendars_stay_whole_under_everything_at_once(
         print(f"\n  [{asked} requests in {RACE_SECONDS:.0f} s; {shown}]")  # noqa: T201
     assert not record.unexpected, record.unexpected[:3]
     seen = {("POST", 201), ("POST", 409), ("PUT", 200), ("PUT", 409), ("DELETE", 204)}
-    assert seen <= set(record.statuses)
+    seen |= {(f"edit {scope}", 200) for scope in SCOPES}
+    seen |= {("delete this", 204), ("delete following", 204)}
+    seen |= {("reset", 200), ("rollback", 200), ("restore", 200)}
+    assert seen <= set(record.statuses), seen - set(record.statuses)
+    assert any(record.statuses[f"edit {scope}", 409] for scope in SCOPES)
     busy = 0
     for owner in owners:
         events = await everything(owner, "/api/events?limit=200")
@@ -197,6 +230,8 @@ async def test_calendars_stay_whole_under_everything_at_once(
     assert busy > 100
     versions = await read_versions(races_database, owners)
     judge_versions(versions, record)
+    judge_returns(versions, record)
+    judge_halves(versions)
     judge_refusals(versions, record)
 
 
@@ -210,9 +245,21 @@ class Racer:
 
     async def run(self, until: float) -> None:
         """Go on until a moment of the monotonic clock."""
-        acts = (self.create, self.batch, self.move, self.retitle, self.delete, self.read)
+        acts = {
+            self.create: 34,
+            self.batch: 8,
+            self.move: 14,
+            self.retitle: 8,
+            self.delete: 12,
+            self.read: 4,
+            self.edit_occurrence: 40,
+            self.delete_occurrence: 10,
+            self.reset: 10,
+            self.roll_back: 12,
+            self.restore: 10,
+        }
         while time.monotonic() < until:
-            [act] = self.luck.choices(acts, weights=(40, 8, 22, 10, 14, 6))
+            [act] = self.luck.choices(list(acts), weights=list(acts.values()))
             await act(self.luck.choice(self.owners))
 
     async def create(self, owner: Owner) -> None:
@@ -252,8 +299,8 @@ class Racer:
         path = f"/api/events/{event_id}"
         answer = await self._ask(owner, "PUT", path, changes | {"title": title})
         if answer.status_code == 200:
-            assert answer.headers["ETag"] == f'"{answer.json()["version"]}"'
-            self.record.put[title] = (event_id, answer.json()["version"])
+            self.record.put[title] = (event_id, version_of(answer))
+            self.record.done[event_id]["update"] += 1
         else:
             self.record.not_put.add(title)
 
@@ -263,7 +310,118 @@ class Racer:
             return
         event_id = self.luck.choice(owner.ids)
         answer = await self._ask(owner, "DELETE", f"/api/events/{event_id}", None)
-        self.record.deleted[event_id] += answer.status_code == 204
+        self.record.done[event_id]["delete"] += answer.status_code == 204
+        owner.gone += [event_id] * (answer.status_code == 204)
+
+    async def edit_occurrence(self, owner: Owner) -> None:
+        """Move or cancel an occurrence, or it and the following ones, or all, under a new title."""
+        found = await self.look(owner)
+        if found is None:
+            return
+        luck, title = self.luck, f"change {next(NUMBERS)}"
+        [scope] = luck.choices(SCOPES, weights=(5, 4, 2))
+        fields: Json = {"title": title}
+        if luck.random() < 0.6:
+            fields |= self.elsewhere(owner, found)
+        if luck.random() < 0.2:
+            fields["status"] = luck.choice(["confirmed", "tentative", "cancelled"])
+        if luck.random() < 0.1:
+            fields["transparency"] = luck.choice(["opaque", "transparent"])
+        path = f"{occurrence_path(found)}?scope={scope}"
+        answer = await self._ask(owner, "PATCH", path, fields, act=f"edit {scope}")
+        if answer.status_code != 200:
+            self.record.not_put.add(title)
+            return
+        version, event_id = version_of(answer), found["event_id"]
+        if "recurrence_id" in answer.json():
+            self.record.own[title] = (event_id, version)
+        else:
+            changed = answer.json()["id"]
+            self.record.put[title] = (changed, version)
+            if changed != event_id:
+                owner.ids.append(changed)
+        self.record.done[event_id]["update"] += 1
+
+    def elsewhere(self, owner: Owner, found: Json) -> Json:
+        """Return new times for an occurrence: nearby, or where something else has been."""
+        luck = self.luck
+        times = [datetime.fromisoformat(found[name]) for name in ("start_time", "end_time")]
+        if found["all_day"]:
+            away = timedelta(days=luck.choice([-2, -1, 1, 2]))
+            start, end = (moment.date() + away for moment in times)
+            return {"start_time": start.isoformat(), "end_time": end.isoformat()}
+        if luck.random() < 0.3:
+            return dict(zip(("start_time", "end_time"), luck.choice(owner.taken), strict=True))
+        minutes = luck.choice([-120, -60, -30, -15, 15, 30, 45, 60, 120, 1440, -1440, 2880])
+        times = [moment + timedelta(minutes=minutes) for moment in times]
+        times[1] += timedelta(minutes=luck.choice([0, 0, 0, 15, 60]))
+        return dict(zip(("start_time", "end_time"), map(datetime.isoformat, times), strict=True))
+
+    async def delete_occurrence(self, owner: Owner) -> None:
+        """Delete an occurrence, or it and the following ones."""
+        found = await self.look(owner)
+        if found is None:
+            return
+        scope = self.luck.choice(["this", "this", "following"])
+        path = f"{occurrence_path(found)}?scope={scope}"
+        answer = await self._ask(owner, "DELETE", path, None, act=f"delete {scope}")
+        # An event that does not recur, or all of one that does, is in the bin then.
+        self.record.done[found["event_id"]]["update or delete"] += answer.status_code == 204
+        owner.gone += [found["event_id"]] * (answer.status_code == 204 and scope == "following")
+
+    async def reset(self, owner: Owner) -> None:
+        """Make an occurrence what its series says, rather one that has been deleted or moved."""
+        event = await self.look_at_event(owner)
+        if event is None or not event["is_recurring"]:
+            return
+        name = self.luck.choice(sorted(event["overrides"]) or [event["start_time"]])
+        path = f"/api/events/{event['id']}/occurrences/{name}/reset"
+        answer = await self._ask(owner, "POST", path, None, act="reset")
+        self.record.done[event["id"]]["reset"] += answer.status_code == 200
+
+    async def roll_back(self, owner: Owner) -> None:
+        """Bring back a version from before."""
+        event = await self.look_at_event(owner)
+        if event is None:
+            return
+        number = self.luck.randint(1, event["version"])
+        path = f"/api/events/{event['id']}/rollback/{number}"
+        answer = await self._ask(owner, "POST", path, None, act="rollback")
+        if answer.status_code == 200:
+            self.record.rolled_back[event["id"], version_of(answer)] = number
+            self.record.done[event["id"]]["rollback"] += 1
+
+    async def restore(self, owner: Owner) -> None:
+        """Bring back an event from the bin, which another client may be bringing back too."""
+        if not owner.gone:
+            return
+        event_id = self.luck.choice(owner.gone[-20:])
+        path = f"/api/events/{event_id}/restore"
+        answer = await self._ask(owner, "POST", path, None, act="restore")
+        self.record.done[event_id]["restore"] += answer.status_code == 200
+
+    async def look_at_event(self, owner: Owner) -> Json | None:
+        """Return an event as it is now, which it may not stay."""
+        if not owner.ids:
+            return None
+        path = f"/api/events/{self.luck.choice(owner.ids[-60:])}"
+        answer = await self._ask(owner, "GET", path, None, act="look")
+        return answer.json() if answer.status_code == 200 else None
+
+    async def look(self, owner: Owner) -> Json | None:
+        """Return an occurrence, rather one of a series, as it is now."""
+        for _ in range(3):
+            event = await self.look_at_event(owner)
+            if event is not None and (event["is_recurring"] or self.luck.random() < 0.1):
+                path = f"/api/events/{event['id']}/occurrences?limit=8"
+                answer = await self._ask(owner, "GET", path, None, act="look")
+                found = answer.json() if answer.status_code == 200 else []
+                owner.taken += [
+                    (item["start_time"], item["end_time"]) for item in found if not item["all_day"]
+                ]
+                del owner.taken[:-200]
+                return self.luck.choice(found) if found else None
+        return None
 
     async def read(self, owner: Owner) -> None:
         """Look far ahead, so that more of every series is stored meanwhile."""
@@ -314,17 +472,35 @@ class Racer:
         )
         return luck.choice(["", "RRULE:"]) + rule
 
-    async def _ask(self, owner: Owner, method: str, path: str, body: Json | None) -> httpx.Response:
+    async def _ask(
+        self, owner: Owner, method: str, path: str, body: Json | None, *, act: str | None = None
+    ) -> httpx.Response:
         answer = await owner.client.request(method, path, json=body)
-        self.record.statuses[method, answer.status_code] += 1
-        if answer.status_code not in EXPECTED[method]:
+        act = act or method
+        self.record.statuses[act, answer.status_code] += 1
+        if answer.status_code not in EXPECTED[act] or (
+            answer.status_code == 422 and "invalid_rrule" not in answer.text
+        ):
             self.record.unexpected.append(f"{method} {path} {body}: {answer.text}")
         if answer.status_code == 409:
             self.record.conflicts.append((owner, answer.json()))
         return answer
 
 
+SCOPES: Final = ("this", "following", "all")
 WEEKDAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+
+
+def version_of(answer: httpx.Response) -> int:
+    """Return the version that an answer's ETag names."""
+    version = int(answer.headers["ETag"].strip('"'))
+    assert answer.json().get("version", version) == version
+    return version
+
+
+def occurrence_path(found: Json) -> str:
+    """Return where an occurrence is."""
+    return f"/api/events/{found['event_id']}/occurrences/{found['recurrence_id']}"
 
 
 def changes_of_clocks(zone: str) -> list[datetime]:
@@ -390,31 +566,46 @@ def judge_calendar(listed: Sequence[Json]) -> int:
     return len(busy)
 
 
+Taking = tuple[datetime, datetime, str, str, str]
+
+
 def judge_occurrences(listed: Sequence[Json], events: Sequence[Json]) -> None:
-    """Fail unless each event takes place just when it says: no leftovers of what it was before."""
-    stored: dict[str, set[tuple[datetime, datetime]]] = defaultdict(set)
+    """Fail unless each event takes place just as it says: no leftovers of what it was before."""
+    stored: dict[str, dict[datetime, Taking]] = defaultdict(dict)
     for item in listed:
-        zone = item["time_zone"]
-        stored[item["event_id"]].add(
-            (instant(item["start_time"], zone), instant(item["end_time"], zone))
-        )
+        name = instant(item["recurrence_id"], item["time_zone"])
+        stored[item["event_id"]][name] = taking(item, item["time_zone"])
     begin, end = NOW - timedelta(days=40), HORIZON.replace(hour=0)
     for event in events:
+        # An occurrence of its own may have come into the window from far after it.
+        names = [instant(name, event["time_zone"]) for name in event["overrides"]]
         meant = {
-            (occurrence.start, occurrence.end)
-            for occurrence in occurrences_of(event, end)
-            if occurrence.end > begin and occurrence.start < end
+            name: item
+            for name, item in occurrences_of(event, max([end, *names]) + TICK).items()
+            if item[1] > begin and item[0] < end
         }
-        assert stored.pop(event["id"], set()) == meant, event
+        found = stored.pop(event["id"], {})
+        assert found == meant, (event, found.items() ^ meant.items())
     assert not stored, "occurrences of events that are not there"
 
 
-def occurrences_of(event: Json, end: datetime) -> list[Occurrence]:
-    """Expand an event as the API shows it."""
+def taking(fields: Json, zone: str) -> Taking:
+    """Return from when to when something takes place, and how."""
+    start, end = (instant(fields[name], zone) for name in ("start_time", "end_time"))
+    return start, end, fields["title"], fields["status"], fields["transparency"]
+
+
+def takes_time(item: Taking) -> bool:
+    """Tell whether it takes up its owner's time."""
+    return item[3] != "cancelled" and item[4] == "opaque"
+
+
+def occurrences_of(event: Json, end: datetime) -> dict[datetime, Taking]:
+    """Expand an event as the API shows it, by the names of its occurrences."""
     zone = event["time_zone"]
     start, finish = instant(event["start_time"], zone), instant(event["end_time"], zone)
     if event["recurrence_pattern"] is None:
-        return [Occurrence(start, start, finish)]
+        return {start: taking(event, zone)}
     series = parse(
         event["recurrence_pattern"],
         start=start,
@@ -422,7 +613,15 @@ def occurrences_of(event: Json, end: datetime) -> list[Occurrence]:
         time_zone=ZoneInfo(zone),
         all_day=event["all_day"],
     )
-    return expand(series, start=start, end=end)
+    overrides = {instant(name, zone): own for name, own in event["overrides"].items()}
+    found = {}
+    for slot in expand(series, start=min(start, *series.rdates, end), end=end):
+        own = overrides.pop(slot.recurrence_id, {})
+        times = {"start_time": slot.start.isoformat(), "end_time": slot.end.isoformat()}
+        if own != {"excluded": True}:
+            found[slot.recurrence_id] = taking(event | times | own, zone)
+    assert all(name >= end for name in overrides), "an override of no occurrence"
+    return found
 
 
 Versions = dict[str, list[tuple[int, str, Json]]]
@@ -448,21 +647,63 @@ async def read_versions(url: str, owners: Sequence[Owner]) -> Versions:
 
 def judge_versions(versions: Versions, record: Record) -> None:
     """Fail unless numbers have no gap and each acknowledged change is in exactly one version."""
-    titles: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for event_id, history in versions.items():
         assert [number for number, _, _ in history] == list(range(1, len(history) + 1))
-        operations = [operation for _, operation, _ in history]
-        deletions = record.deleted[event_id]
-        assert deletions <= 1
-        assert operations[0] == "create"
-        assert set(operations[1 : len(operations) - deletions]) <= {"update"}
-        assert operations.count("delete") == deletions
-        for number, operation, data in history:
-            assert data["version"] == number
-            if operation == "update":
-                titles[data["title"]].append((event_id, number))
-    assert titles == {title: [place] for title, place in record.put.items()}
-    assert not record.not_put & titles.keys()
+        assert all(data["version"] == number for number, _, data in history)
+        operations = Counter(operation for _, operation, _ in history)
+        done = record.done[event_id]
+        assert operations.pop("create") == 1
+        for operation in ("rollback", "restore"):
+            assert operations.pop(operation, 0) == done[operation]
+        assert operations["delete"] >= done["delete"]
+        changes = done["update"] + done["delete"] + done["update or delete"]
+        # A reset of what is as its series says is no change.
+        assert changes <= operations.total() <= changes + done["reset"]
+        for (_, before, _), (_, operation, _) in itertools.pairwise(history):
+            assert (before == "delete") == (operation == "restore")
+    told = set()
+    for history in versions.values():
+        for _, _, data in history:
+            told |= {data["title"], *(own.get("title") for own in data["overrides"].values())}
+    assert not record.not_put & told
+    for title, (event_id, version) in record.put.items():
+        assert versions[event_id][version - 1][2]["title"] == title
+    for title, (event_id, version) in record.own.items():
+        number, operation, data = versions[event_id][version - 1]
+        assert (number, operation) == (version, "update")
+        assert title in [own.get("title") for own in data["overrides"].values()]
+
+
+def judge_returns(versions: Versions, record: Record) -> None:
+    """Fail unless a rollback brought back all of its version, and a restore all that was there."""
+    for (event_id, version), number in record.rolled_back.items():
+        past, present = versions[event_id][number - 1][2], versions[event_id][version - 1][2]
+        assert {name: past[name] for name in STATE} == {name: present[name] for name in STATE}
+    for history in versions.values():
+        for (_, _, gone), (_, operation, data) in itertools.pairwise(history):
+            if operation == "restore":
+                assert [gone[name] for name in STATE] == [data[name] for name in STATE]
+
+
+def judge_halves(versions: Versions) -> None:
+    """Fail unless the halves of a series, as they were cut, kept out of each other's time."""
+    halves = 0
+    for history in versions.values():
+        _, _, later = history[0]
+        if later["split_from"] is None:
+            continue
+        [earlier] = [
+            data
+            for _, operation, data in versions[later["split_from"]]
+            if operation == "split" and data["updated_at"] == later["created_at"]
+        ]
+        items = [*occurrences_of(earlier, HORIZON).values()]
+        items += occurrences_of(later, HORIZON).values()
+        busy = sorted(item for item in items if takes_time(item))
+        for one, other in itertools.pairwise(busy):
+            assert one[1] <= other[0], (earlier, later)
+        halves += 1
+    assert halves > 5
 
 
 def judge_refusals(versions: Versions, record: Record) -> None:
@@ -496,10 +737,9 @@ def read(text: str) -> datetime:
 def once_busy(history: Sequence[tuple[int, str, Json]]) -> set[tuple[datetime, datetime]]:
     """Return every stretch of time that some version of an event took."""
     return {
-        (occurrence.start, occurrence.end)
+        item[:2]
         for _, operation, data in history
         if operation != "delete"
-        and data["transparency"] == "opaque"
-        and data["status"] != "cancelled"
-        for occurrence in occurrences_of(data, FAR)
+        for item in occurrences_of(data, FAR).values()
+        if takes_time(item)
     }

@@ -52,7 +52,8 @@ async def test_a_filter_names_them_as_the_list_does(alice: User) -> None:
     answer = await send(alice, "PATCH", body | {"filter": {"q": "at"} | window})
     assert len(answer.json()) == 2
     assert sorted(await titles(alice)) == ["At 10:00", "Renamed", "Renamed"]
-    for selection in ({}, {"filter": {}}, {"ids": [], "filter": {"q": "x"}}):
+    nothing: Body = {}
+    for selection in (nothing, {"filter": {}}, {"ids": [], "filter": {"q": "x"}}):
         refused = await send(alice, "PATCH", selection | {"changes": {"title": "X"}})
         assert refused.status_code == 422, selection
     none = await send(alice, "DELETE", {"filter": {"q": "nothing"}})

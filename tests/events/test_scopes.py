@@ -487,3 +487,42 @@ async def test_an_event_that_does_not_recur_has_one_occurrence(alice: User) -> N
     assert (await once.reset("2027-03-01T08:00:00Z")).status_code == 404
     assert (await once.delete("2027-03-01T08:00:00Z")).status_code == 204
     assert (await alice.client.get(once.url)).status_code == 404
+
+
+async def test_an_occurrence_cannot_move_onto_another_of_its_series(weekly: Series) -> None:
+    """Its series holds that time already, and would take it twice."""
+    onto = {"start_time": "2027-03-15T09:00:00", "end_time": "2027-03-15T10:00:00"}
+    refused = await weekly.patch(SECOND, onto)
+    assert (refused.status_code, refused.json()["total"]) == (409, 1)
+    half = {"start_time": "2027-03-15T09:30:00", "end_time": "2027-03-15T10:30:00"}
+    assert (await weekly.patch(SECOND, half)).status_code == 409
+    # Once that one is out of the way, it may.
+    assert (await weekly.delete(THIRD)).status_code == 204
+    assert (await weekly.patch(SECOND, onto)).status_code == 200
+    assert (await weekly.reset(THIRD)).status_code == 409
+
+
+async def test_a_daily_series_that_is_dragged_moves_as_a_whole(alice: User) -> None:
+    """By days too: it takes its end, its extra dates and what single occurrences have along."""
+    pattern = "RRULE:FREQ=DAILY;UNTIL=20270303T080000Z\nRDATE:20270310T120000"
+    daily = await series(alice, pattern)
+    await daily.patch("2027-03-02T08:00:00Z", {"title": "Special"})
+    times = {"start_time": "2027-03-05T09:00:00", "end_time": "2027-03-05T10:00:00"}
+    answer = await daily.patch("2027-03-03T08:00:00Z", times, scope="all")
+    assert answer.status_code == 200, answer.text
+    assert await daily.starts() == [
+        "2027-03-03T08:00",
+        "2027-03-04T08:00",
+        "2027-03-05T08:00",
+        "2027-03-12T11:00",
+    ]
+    assert answer.json()["overrides"] == {"2027-03-04T08:00:00Z": {"title": "Special"}}
+
+
+async def test_a_series_that_begins_beside_its_rule_cannot_be_dragged(alice: User) -> None:
+    """Nobody can say where the rule should go, and an edit must not do nothing silently."""
+    beside = await series(alice, "FREQ=WEEKLY;BYDAY=TU;COUNT=3")
+    times = {"start_time": "2027-03-03T09:00:00", "end_time": "2027-03-03T10:00:00"}
+    answer = await beside.patch("2027-03-02T08:00:00Z", times, scope="all")
+    assert answer.status_code == 422
+    assert "send a recurrence_pattern" in answer.json()["detail"][0]["ctx"]["reason"]

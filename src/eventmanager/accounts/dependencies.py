@@ -1,15 +1,12 @@
 """What the routes of accounts ask of the application and of the request."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import Depends, Request
 
 from eventmanager.accounts.passwords import Passwords
 from eventmanager.accounts.sessions import SessionCache
-from eventmanager.accounts.signing_in import Origin
 from eventmanager.core.config import Settings
-
-USER_AGENT_LENGTH: Final = 200
 
 
 async def _settings(request: Request) -> Settings:
@@ -27,12 +24,6 @@ async def _sessions(request: Request) -> SessionCache:
     return sessions
 
 
-async def _origin(request: Request) -> Origin:
-    address = request.client.host if request.client else ""
-    return Origin(address, request.headers.get("user-agent", "")[:USER_AGENT_LENGTH])
-
-
 Given = Annotated[Settings, Depends(_settings)]
 Hashing = Annotated[Passwords, Depends(_passwords)]
 Remembered = Annotated[SessionCache, Depends(_sessions)]
-From = Annotated[Origin, Depends(_origin)]

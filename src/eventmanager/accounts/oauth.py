@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Response
 
 from eventmanager.accounts import signing_in
-from eventmanager.accounts.dependencies import From, Given, Hashing, Remembered
+from eventmanager.accounts.dependencies import Given, Hashing, Remembered
 from eventmanager.accounts.schemas import TokenAnswer, TokenRequest
 from eventmanager.core.http import Db, Now, errors
 
@@ -26,7 +26,6 @@ async def token(
     response: Response,
     db: Db,
     now: Now,
-    origin: From,
     passwords: Hashing,
     settings: Given,
     sessions: Remembered,
@@ -39,7 +38,6 @@ async def token(
     signed_in = await signing_in.grant(
         db,
         form=form,
-        origin=origin,
         passwords=passwords,
         sessions=sessions,
         settings=settings,

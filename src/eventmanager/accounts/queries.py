@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import bindparam, select
 
 from eventmanager.accounts.models import Session, User
+from eventmanager.core.audit.queries import audited
 from eventmanager.core.database import query
 
 PROFILE_COLUMNS: Final = (
@@ -20,8 +21,20 @@ PROFILE_COLUMNS: Final = (
     User.created_at,
 )
 
+_SIGNED_IN: Final = audited(
+    "begun",
+    id=":entry_id",
+    act="'signed_in'",
+    event="CAST(NULL AS uuid)",
+    details="jsonb_build_object('session_id', begun.id)",
+)
+
+# Where a session comes from, as its user will see it among their sessions.
+_ORIGIN: Final = """coalesce(CAST(:address AS text), ''),
+            left(coalesce(CAST(:user_agent AS text), ''), 200)"""
+
 # A new user, signed in. A name or an email that is taken in any letter case violates an index.
-REGISTER = query("""
+REGISTER = query(f"""
     WITH registered AS (
         INSERT INTO users (id, username, email, password_hash, role, created_at)
         VALUES (:user_id, :username, :email, :password_hash, 'User', :now)
@@ -29,7 +42,8 @@ REGISTER = query("""
     ), begun AS (
         INSERT INTO sessions
             (id, user_id, created_at, last_used_at, expires_at, address, user_agent)
-        VALUES (:session_id, :user_id, :now, :now, :expires_at, :address, :user_agent)
+        VALUES (:session_id, :user_id, :now, :now, :expires_at,
+            {_ORIGIN})
     )
     INSERT INTO refresh_tokens (digest, session_id, issued_at)
     VALUES (:digest, :session_id, :now)
@@ -59,22 +73,23 @@ PASSWORD_HASH = query(
     select(User.password_hash).where(User.id == bindparam("user_id"), User.is_active)
 )
 
-# A session, unless the user was disabled or got another password since theirs was verified. The
-# shared lock makes such a change wait for us, or us for it; it then sees and ends this session.
-BEGIN_SESSION = query("""
+# A session and its entry in the audit log, unless the user was disabled or got another password
+# since theirs was verified. The shared lock makes such a change wait for us, or us for it; it then
+# sees and ends this session.
+BEGIN_SESSION = query(f"""
     WITH verified AS (
         SELECT id FROM users
-        WHERE id = :user_id AND is_active AND password_hash = :password_hash
+        WHERE id = :caller_id AND is_active AND password_hash = :password_hash
         FOR SHARE
     ), begun AS (
         INSERT INTO sessions
             (id, user_id, created_at, last_used_at, expires_at, address, user_agent)
         SELECT CAST(:session_id AS uuid), id, CAST(:now AS timestamptz),
             CAST(:now AS timestamptz), CAST(:expires_at AS timestamptz),
-            CAST(:address AS text), CAST(:user_agent AS text)
+            {_ORIGIN}
         FROM verified
         RETURNING id
-    )
+    ), entered AS ({_SIGNED_IN})
     INSERT INTO refresh_tokens (digest, session_id, issued_at)
     SELECT CAST(:digest AS bytea), id, CAST(:now AS timestamptz) FROM begun
     RETURNING session_id
@@ -199,12 +214,15 @@ CHANGE_PASSWORD = query("""
 # A user as only they themselves see them.
 PROFILE = query(select(*PROFILE_COLUMNS, User.free_busy).where(User.id == bindparam("user_id")))
 
-# Changes the settings that are given; null leaves one as it is.
+# Changes the settings that are given, and says what they were; null leaves one as it is.
 CHANGE_SETTINGS = query("""
+    WITH held AS (SELECT id, free_busy FROM users WHERE id = :user_id FOR NO KEY UPDATE)
     UPDATE users
-    SET free_busy = coalesce(:free_busy, free_busy)
-    WHERE id = :user_id
-    RETURNING id, username, email, is_active, role, created_at, free_busy
+    SET free_busy = coalesce(:free_busy, users.free_busy)
+    FROM held
+    WHERE users.id = held.id
+    RETURNING users.id, username, email, is_active, role, created_at, users.free_busy,
+        held.free_busy AS before
 """)
 
 # Sessions long over, with their tokens; and tokens spent so long ago that no client still tries

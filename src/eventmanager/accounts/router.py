@@ -8,7 +8,7 @@ from fastapi import APIRouter, Cookie, Path, Request, Response
 
 from eventmanager.accounts import service, signing_in, signing_out
 from eventmanager.accounts.access import ClaimedSession, CurrentUser
-from eventmanager.accounts.dependencies import From, Given, Hashing, Remembered
+from eventmanager.accounts.dependencies import Given, Hashing, Remembered
 from eventmanager.accounts.schemas import (
     OwnChange,
     OwnProfile,
@@ -51,7 +51,6 @@ async def register(
     response: Response,
     db: Db,
     now: Now,
-    origin: From,
     passwords: Hashing,
     settings: Given,
 ) -> SignedInAnswer:
@@ -59,9 +58,7 @@ async def register(
 
     The refresh token is set as a cookie that only `/api/auth` receives and no script can read.
     """
-    signed_in = await service.register(
-        db, new=new, origin=origin, passwords=passwords, settings=settings, now=now
-    )
+    signed_in = await service.register(db, new=new, passwords=passwords, settings=settings, now=now)
     return _with_cookie(response, signed_in, settings)
 
 
@@ -83,7 +80,6 @@ async def login(
     response: Response,
     db: Db,
     now: Now,
-    origin: From,
     passwords: Hashing,
     settings: Given,
 ) -> SignedInAnswer:
@@ -93,7 +89,6 @@ async def login(
         username=given.username,
         email=given.email,
         password=given.password,
-        origin=origin,
         passwords=passwords,
         settings=settings,
         now=now,
@@ -240,9 +235,9 @@ async def me(caller: CurrentUser, db: Db) -> Mapping[str, Any]:
     response_model=OwnProfile,
     responses=errors(401, 413, 422),
 )
-async def change_me(change: OwnChange, caller: CurrentUser, db: Db) -> Mapping[str, Any]:
+async def change_me(change: OwnChange, caller: CurrentUser, db: Db, now: Now) -> Mapping[str, Any]:
     """Change the settings that you send; the others stay."""
-    return await service.change_settings(db, caller=caller, free_busy=change.free_busy)
+    return await service.change_settings(db, caller=caller, free_busy=change.free_busy, now=now)
 
 
 def _with_cookie(response: Response, signed_in: SignedIn, settings: Settings) -> SignedInAnswer:

@@ -17,9 +17,10 @@ from eventmanager.accounts.models import FreeBusyAccess, GlobalRole
 from eventmanager.accounts.passwords import Passwords
 from eventmanager.accounts.schemas import Registration
 from eventmanager.accounts.sessions import Caller, SessionCache
-from eventmanager.accounts.signing_in import Origin
 from eventmanager.accounts.signing_out import end_sessions
 from eventmanager.accounts.tokens import SignedIn, signed_in
+from eventmanager.core.audit.entries import enter, mirror
+from eventmanager.core.audit.origin import here
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database, Query, Transaction
 from eventmanager.core.errors import DuplicateUser, Invalid, NotFound
@@ -28,7 +29,6 @@ from eventmanager.core.ids import SessionId, UserId, uuid7
 KEPT_AFTER_END: Final = timedelta(days=30)
 PURGED_AT_ONCE: Final = 1000
 
-_audit = structlog.get_logger("audit")
 _security = structlog.get_logger("security")
 
 
@@ -36,7 +36,6 @@ async def register(
     db: Database,
     *,
     new: Registration,
-    origin: Origin,
     passwords: Passwords,
     settings: Settings,
     now: datetime,
@@ -47,6 +46,8 @@ async def register(
     await _insert_user(
         db,
         queries.REGISTER,
+        act="user_registered",
+        facts={"user_id": user_id, "session_id": session_id},
         user_id=user_id,
         username=new.username,
         email=new.email,
@@ -54,11 +55,9 @@ async def register(
         session_id=session_id,
         digest=tokens.digest(refresh_token),
         expires_at=now + tokens.refresh_lifetime(settings),
-        address=origin.address,
-        user_agent=origin.user_agent,
+        **here().columns(),
         now=now,
     )
-    _audit.info("user_registered", user_id=str(user_id), session_id=str(session_id))
     return signed_in(
         settings,
         user_id=user_id,
@@ -89,6 +88,8 @@ async def create_user(
     await _insert_user(
         db,
         queries.CREATE_USER,
+        act="user_created",
+        facts={"user_id": None, "subject_id": user_id, "role": role.value},
         user_id=user_id,
         username=new.username,
         email=new.email,
@@ -96,7 +97,6 @@ async def create_user(
         role=role.value,
         now=now,
     )
-    _audit.info("user_created", user_id=str(user_id), role=role.value)
     return user_id
 
 
@@ -110,16 +110,27 @@ async def profile(db: Database, *, user_id: UserId) -> Mapping[str, Any]:
 
 
 async def change_settings(
-    db: Database, *, caller: Caller, free_busy: FreeBusyAccess | None
+    db: Database, *, caller: Caller, free_busy: FreeBusyAccess | None, now: datetime
 ) -> Mapping[str, Any]:
     """Change the caller's settings and return the caller; None leaves a setting as it is."""
-    row = await db.transaction(
-        lambda tx: tx.first(queries.CHANGE_SETTINGS, user_id=caller.user_id, free_busy=free_busy)
-    )
-    if row is None:
-        raise NotFound
-    _audit.info("settings_changed", user_id=str(caller.user_id), free_busy=row["free_busy"])
-    return dict(row)
+    act = "settings_changed"
+
+    async def work(tx: Transaction) -> tuple[dict[str, Any], dict[str, Any]]:
+        row = await tx.first(queries.CHANGE_SETTINGS, user_id=caller.user_id, free_busy=free_busy)
+        if row is None:
+            raise NotFound
+        changed = dict(row)
+        before = {"free_busy": changed.pop("before")}
+        if changed["free_busy"] == before["free_busy"]:
+            return changed, {}
+        facts = {"free_busy": changed["free_busy"], "before": before}
+        await enter(tx, act, user_id=caller.user_id, now=now, **facts)
+        return changed, facts
+
+    changed, facts = await db.transaction(work)
+    if facts:
+        mirror(act, user_id=caller.user_id, **facts)
+    return changed
 
 
 async def change_password(
@@ -140,24 +151,29 @@ async def change_password(
         user = await connection.first(queries.PASSWORD_HASH, user_id=caller.user_id)
     old_hash: str | None = user["password_hash"] if user else None
     if not await passwords.verify(current_password, old_hash):
-        _security.warning("password_change_failed", user_id=str(caller.user_id))
+        failed = "password_change_failed"
+        async with db.reading() as connection:
+            await enter(connection, failed, user_id=caller.user_id, now=now)
+        mirror(failed, user_id=caller.user_id)
+        _security.warning(failed, user_id=str(caller.user_id))
         raise _wrong_password()
     new_hash = await passwords.hash(new_password)
+    act = "password_changed"
 
-    async def work(tx: Transaction) -> list[SessionId] | None:
+    async def work(tx: Transaction) -> list[SessionId]:
         changed = await tx.first(
             queries.CHANGE_PASSWORD, user_id=caller.user_id, old_hash=old_hash, new_hash=new_hash
         )
         if changed is None:
-            return None
-        return await end_sessions(tx, user_id=caller.user_id, kept=caller.session_id, now=now)
+            raise _wrong_password()
+        ended = await end_sessions(tx, user_id=caller.user_id, kept=caller.session_id, now=now)
+        await enter(tx, act, user_id=caller.user_id, now=now, sessions_ended=len(ended))
+        return ended
 
     ended = await db.transaction(work)
-    if ended is None:
-        raise _wrong_password()
     for session_id in ended:
         sessions.forget(session_id)
-    _audit.info("password_changed", user_id=str(caller.user_id), sessions_ended=len(ended))
+    mirror(act, user_id=caller.user_id, sessions_ended=len(ended))
 
 
 async def purge(db: Database, now: datetime) -> int:
@@ -181,16 +197,24 @@ def _registration(**values: str) -> Registration:
         raise Invalid(f"{name}: {wrong['msg']}", loc=wrong["loc"], type=wrong["type"]) from None
 
 
-async def _insert_user(db: Database, statement: Query, **values: Any) -> None:
+async def _insert_user(
+    db: Database, statement: Query, *, act: str, facts: dict[str, Any], now: datetime, **values: Any
+) -> None:
     """Run an insert; that a name is taken is known from the index alone, so no race can pass."""
+
+    async def work(tx: Transaction) -> None:
+        await tx.first(statement, now=now, **values)
+        await enter(tx, act, now=now, **facts)
+
     try:
-        await db.transaction(lambda tx: tx.first(statement, **values))
+        await db.transaction(work)
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name == "uq_users_username":
             raise DuplicateUser("This username is already registered", field="username") from error
         if error.constraint_name == "uq_users_email":
             raise DuplicateUser("This email is already registered", field="email") from error
         raise
+    mirror(act, **facts)
 
 
 def _wrong_password() -> Invalid:

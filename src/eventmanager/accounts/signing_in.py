@@ -4,9 +4,9 @@ Errors: `InvalidCredentials`, `AccountDisabled`, `InvalidToken`, `SessionEnded`,
 when too many passwords are waiting to be hashed.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -17,6 +17,8 @@ from eventmanager.accounts.passwords import Passwords
 from eventmanager.accounts.schemas import TokenRequest, normal_email, normal_username
 from eventmanager.accounts.sessions import SessionCache
 from eventmanager.accounts.tokens import SignedIn, signed_in
+from eventmanager.core.audit.entries import enter, mirror
+from eventmanager.core.audit.origin import here
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database, Transaction
 from eventmanager.core.errors import (
@@ -33,16 +35,10 @@ from eventmanager.core.ids import SessionId, UserId, uuid7
 
 REPLAY_FORGIVEN: Final = timedelta(seconds=10)
 
-_audit = structlog.get_logger("audit")
+_FAILED: Final = "sign_in_failed"
+_REPLAYED: Final = "refresh_replayed"
+
 _security = structlog.get_logger("security")
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a sign-in comes from, as its user will see it among their sessions."""
-
-    address: str
-    user_agent: str
 
 
 async def sign_in(
@@ -51,7 +47,6 @@ async def sign_in(
     username: str | None,
     email: str | None,
     password: str,
-    origin: Origin,
     passwords: Passwords,
     settings: Settings,
     now: datetime,
@@ -66,32 +61,36 @@ async def sign_in(
     password_hash: str | None = user["password_hash"] if user else None
     verified = await passwords.verify(password, password_hash)
     if user is None or password_hash is None or not verified:
+        # Also for a name that nobody has: strangers can measure how long it takes to write a row.
+        known = user["id"] if user else None
+        await _failed(db, subject_id=known, reason="wrong_credentials", now=now)
         _security.warning(
-            "sign_in_failed", user_id=str(user["id"]) if user else None, address=origin.address
+            "sign_in_failed", user_id=str(known) if known else None, address=here().address
         )
         raise InvalidCredentials
     user_id, session_id = UserId(user["id"]), SessionId(uuid7())
     if not user["is_active"]:
-        _security.warning("sign_in_disabled", user_id=str(user_id), address=origin.address)
+        await _failed(db, subject_id=user_id, reason="account_disabled", now=now)
+        _security.warning("sign_in_disabled", user_id=str(user_id), address=here().address)
         raise AccountDisabled
     refresh_token = tokens.new_refresh_token()
-    begun = await db.transaction(
-        lambda tx: tx.first(
+    async with db.reading() as connection:
+        begun = await connection.first(
             queries.BEGIN_SESSION,
-            user_id=user_id,
-            password_hash=password_hash,
+            caller_id=user_id,
             session_id=session_id,
+            password_hash=password_hash,
             digest=tokens.digest(refresh_token),
             expires_at=now + tokens.refresh_lifetime(settings),
-            address=origin.address,
-            user_agent=origin.user_agent,
+            entry_id=uuid7(),
             now=now,
+            **here().columns(),
         )
-    )
     if begun is None:
-        _security.warning("sign_in_overtaken", user_id=str(user_id), address=origin.address)
+        await _failed(db, subject_id=user_id, reason="overtaken", now=now)
+        _security.warning("sign_in_overtaken", user_id=str(user_id), address=here().address)
         raise InvalidCredentials
-    _audit.info("signed_in", user_id=str(user_id), session_id=str(session_id))
+    mirror("signed_in", user_id=user_id, session_id=session_id)
     if passwords.outdated(password_hash):
         await _rehash(db, user_id=user_id, password=password, known=password_hash, by=passwords)
     return signed_in(
@@ -123,9 +122,14 @@ async def refresh(
             expires_at=now + tokens.refresh_lifetime(settings),
             now=now,
         )
-        return spent or await tx.first(
+        if spent is not None:
+            return spent
+        replayed = await tx.first(
             queries.REPLAY, digest=digest, forgiven_since=now - REPLAY_FORGIVEN, now=now
         )
+        if replayed is not None and replayed["late"]:
+            await enter(tx, _REPLAYED, now=now, **_replay(replayed))
+        return replayed
 
     found = await db.transaction(work)
     if found is None:
@@ -133,6 +137,7 @@ async def refresh(
     user_id, session_id = UserId(found["user_id"]), SessionId(found["session_id"])
     if found["late"]:
         sessions.forget(session_id)
+        mirror(_REPLAYED, **_replay(found))
         _security.warning("refresh_replayed", user_id=str(user_id), session_id=str(session_id))
     if found["late"] or not found["live"]:
         raise SessionEnded
@@ -150,7 +155,6 @@ async def grant(
     db: Database,
     *,
     form: TokenRequest,
-    origin: Origin,
     passwords: Passwords,
     sessions: SessionCache,
     settings: Settings,
@@ -166,7 +170,6 @@ async def grant(
                 username=form.username,
                 email=None,
                 password=form.password,
-                origin=origin,
                 passwords=passwords,
                 settings=settings,
                 now=now,
@@ -197,6 +200,26 @@ async def _named(db: Database, *, username: str | None, email: str | None) -> as
             return await connection.first(queries.BY_EMAIL, email=address)
         name = normal_username(username)
         return await connection.first(queries.BY_USERNAME, username=name, email=address)
+
+
+async def _failed(db: Database, *, subject_id: UUID | None, reason: str, now: datetime) -> None:
+    """Write down that somebody tried to sign in as a user, who is None for a name nobody has.
+
+    The name itself is not written down: people type their password there.
+    """
+    facts: dict[str, Any] = {"user_id": None, "subject_id": subject_id, "reason": reason}
+    async with db.reading() as connection:
+        await enter(connection, _FAILED, now=now, **facts)
+    mirror(_FAILED, **facts)
+
+
+def _replay(found: asyncpg.Record) -> dict[str, UUID | None]:
+    """Return the facts of a token used twice, by its user or by a thief: nobody can tell."""
+    return {
+        "user_id": None,
+        "subject_id": found["user_id"],
+        "session_id": found["session_id"],
+    }
 
 
 async def _rehash(

@@ -5,17 +5,16 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import structlog
-
 from eventmanager.accounts import queries, tokens
 from eventmanager.accounts.sessions import Caller, SessionCache
+from eventmanager.core.audit.entries import enter, mirror
 from eventmanager.core.database import Database, Transaction
 from eventmanager.core.errors import NotFound
 from eventmanager.core.ids import SessionId, UserId
 
 _NOBODYS: Final = SessionId(UUID(int=0))
-
-_audit = structlog.get_logger("audit")
+_SIGNED_OUT: Final = "signed_out"
+_SESSION_ENDED: Final = "session_ended"
 
 
 async def list_sessions(
@@ -41,27 +40,33 @@ async def sign_out(
     if token is None and session_id is None:
         return
     digest = tokens.digest(token) if token is not None else None
-    ended = await db.transaction(
-        lambda tx: tx.all(queries.SIGN_OUT, digest=digest, session_id=session_id, now=now)
-    )
-    for row in ended:
-        sessions.forget(SessionId(row["id"]))
-        _audit.info("signed_out", user_id=str(row["user_id"]), session_id=str(row["id"]))
+
+    async def work(tx: Transaction) -> list[dict[str, UUID]]:
+        rows = await tx.all(queries.SIGN_OUT, digest=digest, session_id=session_id, now=now)
+        ended = [{"user_id": row["user_id"], "session_id": row["id"]} for row in rows]
+        for facts in ended:
+            await enter(tx, _SIGNED_OUT, now=now, **facts)
+        return ended
+
+    for facts in await db.transaction(work):
+        sessions.forget(SessionId(facts["session_id"]))
+        mirror(_SIGNED_OUT, **facts)
 
 
 async def end_session(
     db: Database, *, caller: Caller, session_id: SessionId, sessions: SessionCache, now: datetime
 ) -> None:
     """End one of the caller's live sessions. Raises `NotFound`."""
-    ended = await db.transaction(
-        lambda tx: tx.first(
-            queries.END_SESSION, user_id=caller.user_id, session_id=session_id, now=now
-        )
-    )
-    if ended is None:
-        raise NotFound("You have no such session")
+    facts = {"user_id": caller.user_id, "session_id": session_id}
+
+    async def work(tx: Transaction) -> None:
+        if await tx.first(queries.END_SESSION, **facts, now=now) is None:
+            raise NotFound("You have no such session")
+        await enter(tx, _SESSION_ENDED, now=now, **facts)
+
+    await db.transaction(work)
     sessions.forget(session_id)
-    _audit.info("session_ended", user_id=str(caller.user_id), session_id=str(session_id))
+    mirror(_SESSION_ENDED, **facts)
 
 
 async def end_sessions(

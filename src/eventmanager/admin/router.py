@@ -1,21 +1,24 @@
-"""The routes of Admins: a greeting, and all users."""
+"""The routes of Admins: a greeting, all users, and what everybody did."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from eventmanager.accounts.access import CurrentAdmin
 from eventmanager.accounts.dependencies import Remembered
 from eventmanager.accounts.schemas import Profile
 from eventmanager.admin import service
 from eventmanager.admin.schemas import Greeting, UserChange
-from eventmanager.core.http import Db, Now, errors
+from eventmanager.core.audit import reading
+from eventmanager.core.audit.schemas import AuditLimit, AuditRead, Filters
+from eventmanager.core.http import LINK, Db, Now, errors
 from eventmanager.core.ids import UserId
 from eventmanager.core.paging import Cursor, Limit, id_page, read_id
 
 users: Final = APIRouter(tags=["users"])
+audit: Final = APIRouter(tags=["audit"])
 
 _OLDEST: Final = UUID(int=0)
 
@@ -85,3 +88,33 @@ async def change_user(
         sessions=sessions,
         now=now,
     )
+
+
+@audit.get(
+    "/api/admin/audit",
+    summary="List what everybody did",
+    response_model=list[AuditRead],
+    responses={200: {"headers": LINK}, **errors(401, 403, 422, _403="The caller is not an Admin")},
+)
+async def all_audit(
+    *,
+    request: Request,
+    _: CurrentAdmin,
+    db: Db,
+    asked: Filters,
+    user_id: Annotated[
+        UUID | None, Query(description="Only what this user did, and what was done to them.")
+    ] = None,
+    limit: AuditLimit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """Return who did what from where, the newest first.
+
+    An entry is written with the act or not at all, never changed, and kept for ever. `audit.log`
+    has the same acts.
+    """
+    if user_id is None:
+        page = await reading.everybodys(db, asked=asked, cursor=cursor, limit=limit)
+    else:
+        page = await reading.of_user(db, user_id=user_id, asked=asked, cursor=cursor, limit=limit)
+    return reading.page_of(request, page)

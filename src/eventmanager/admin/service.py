@@ -8,17 +8,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import structlog
+import asyncpg
 
 from eventmanager.accounts.models import GlobalRole
 from eventmanager.accounts.sessions import Caller, SessionCache
 from eventmanager.accounts.signing_out import end_sessions
 from eventmanager.admin import queries
+from eventmanager.core.audit.entries import enter, mirror
 from eventmanager.core.database import Database, Transaction
 from eventmanager.core.errors import Conflict, NotFound
 from eventmanager.core.ids import UserId
-
-_audit = structlog.get_logger("audit")
 
 
 async def list_users(db: Database, *, after: UUID, limit: int) -> list[Mapping[str, Any]]:
@@ -43,8 +42,10 @@ async def change_user(
     Disabling ends all their sessions. Raises `NotFound`, and `Conflict` rather than leave the
     server without an active Admin.
     """
+    act = "user_changed"
+    who = {"user_id": by.user_id, "subject_id": user_id}
 
-    async def work(tx: Transaction) -> Mapping[str, Any]:
+    async def work(tx: Transaction) -> tuple[dict[str, Any], dict[str, Any]]:
         await tx.first(queries.ONE_ADMIN_AT_A_TIME)
         user = await tx.first(queries.HELD_USER, user_id=user_id)
         if user is None:
@@ -61,17 +62,21 @@ async def change_user(
             queries.CHANGE_USER, user_id=user_id, is_active=active, role=new_role.value
         )
         assert changed is not None
-        if not active:
-            await end_sessions(tx, user_id=user_id, now=now)
-        return dict(changed)
+        ended = [] if active else await end_sessions(tx, user_id=user_id, now=now)
+        before, after = _state(user), _state(changed)
+        facts = who | after | {"before": before, "sessions_ended": len(ended)}
+        if after == before and not ended:
+            return dict(changed), {}
+        await enter(tx, act, now=now, **facts)
+        return dict(changed), facts
 
-    changed = await db.transaction(work)
+    changed, facts = await db.transaction(work)
     sessions.clear()
-    _audit.info(
-        "user_changed",
-        by=str(by.user_id),
-        changed_user_id=str(user_id),
-        is_active=changed["is_active"],
-        role=changed["role"],
-    )
+    if facts:
+        mirror(act, **facts)
     return changed
+
+
+def _state(user: asyncpg.Record) -> dict[str, Any]:
+    """Return what an Admin may change of a user."""
+    return {"is_active": user["is_active"], "role": user["role"]}

@@ -136,10 +136,11 @@ def times_of(state: Row) -> dict[str, Any]:
     return {name: state[name] for name in (*_TIMES, "recurrence_pattern")} | moments
 
 
-def revise(before: Revision, fields: Row) -> Revision:
+def revise(before: Revision, fields: Row, *, dragged: bool = False) -> Revision:
     """Return an event with the sent fields put over it; raises `Invalid`.
 
-    When a series moves, its rule moves with it unless a new one is sent, and so do its overrides.
+    When a series moves, its rule moves with it unless a new one is sent, and so do its overrides;
+    if it is `dragged` by one of its occurrences, it moves as a whole.
     """
     draft = _merged(before.draft, fields)
     old = before.timing
@@ -155,7 +156,12 @@ def revise(before: Revision, fields: Row) -> Revision:
         return Revision(draft, timing, before.overrides, admitted=same)
     try:
         # A rule of its own says itself where the slots are: an override stays on its day.
-        moved = move(_DAILY if given else old.recurrence_pattern, old=old.anchor, new=bare.anchor)
+        moved = move(
+            _DAILY if given else old.recurrence_pattern,
+            old=old.anchor,
+            new=bare.anchor,
+            dragged=dragged and not given,
+        )
     except InvalidRecurrence as error:
         raise invalid_rrule(error) from error
     if not given:

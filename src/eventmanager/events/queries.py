@@ -119,11 +119,16 @@ CREATE: Final = query(f"""
     RETURNING event_id, data
 """)
 
+# The newest version of the event `e`. OFFSET 0 keeps PostgreSQL from joining in another order: it
+# would read all versions of an event and throw away all but one.
+_ITS_VERSION: Final = """
+    CROSS JOIN LATERAL (
+        SELECT data FROM versions WHERE event_id = e.id AND version = e.version OFFSET 0) v"""
+
 GET: Final = query(f"""
     SELECT v.data, e.version, {PERMISSIONS_OF_E} AS permissions
     FROM events e
-    JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
-    JOIN versions v ON v.event_id = e.id AND v.version = e.version
+    JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id {_ITS_VERSION}
     WHERE e.id = :event_id AND e.deleted_at IS NULL
 """)
 
@@ -276,14 +281,11 @@ TITLES: Final = query("""
     WHERE e.id = ANY(CAST(:event_ids AS uuid[]))
 """)
 
-# The event of a grant `g`, and its newest version. OFFSET 0 keeps PostgreSQL from reordering the
-# joins: each is one look into an index for each row of what stands before it.
+# The event of a grant `g`. Again each join is to be one look into an index for each row of what
+# stands before it.
 _ITS_EVENT: Final = """
     CROSS JOIN LATERAL (
         SELECT * FROM events WHERE id = g.event_id AND deleted_at IS NULL OFFSET 0) e"""
-_ITS_VERSION: Final = """
-    CROSS JOIN LATERAL (
-        SELECT data FROM versions WHERE event_id = e.id AND version = e.version OFFSET 0) v"""
 
 _WINDOW_TOUCHING: Final = touching(
     owner="owner.id", start="CAST(:start AS timestamptz)", end="CAST(:end AS timestamptz)"
@@ -423,7 +425,8 @@ PAST_PAGE: Final = query(f"""
         WITH ORDINALITY AS wanted (event_id, version, number)
     JOIN events e ON e.id = wanted.event_id AND e.deleted_at IS NULL
     JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
-    JOIN versions v ON v.event_id = e.id AND v.version = wanted.version
+    CROSS JOIN LATERAL (
+        SELECT data FROM versions WHERE event_id = e.id AND version = wanted.version OFFSET 0) v
     ORDER BY wanted.number
 """)
 
@@ -455,8 +458,7 @@ BIN: Final = query(f"""
         WHERE user_id = :caller_id AND owner_id <> user_id AND role = 'Owner'
     ) mine
     JOIN events e ON e.id = mine.id
-    JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id AND g.role = 'Owner'
-    JOIN versions v ON v.event_id = e.id AND v.version = e.version
+    JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id AND g.role = 'Owner' {_ITS_VERSION}
     WHERE e.deleted_at IS NOT NULL
       AND (CAST(:after_time AS timestamptz) IS NULL
            OR (e.start_time, e.id) > (CAST(:after_time AS timestamptz), CAST(:after_id AS uuid)))

@@ -356,9 +356,10 @@ def _revised(series: Revision, slot: Occurrence, fields: dict[str, Any]) -> Revi
         said = fields.keys() | (TIMES if fields.keys() & _OF_TIME else ())
         kept = {name: value for name, value in own.items() if name not in said}
         series = replace(series, overrides=with_own(series.overrides, key, kept))
-    if fields.keys() & _OF_TIME:
+    dragged = bool(fields.keys() & _OF_TIME)
+    if dragged:
         fields = fields | _moved(series, slot, fields)
-    return drafts.revise(series, fields)
+    return drafts.revise(series, fields, dragged=dragged)
 
 
 def _moved(series: Revision, slot: Occurrence, fields: dict[str, Any]) -> dict[str, Any]:

@@ -344,7 +344,13 @@ async def purge(
             queries.LOCK_ANY, versions=terms.versions, caller_id=caller_id, event_id=event_id
         )
         if event is None:
-            raise await refusal(tx, caller_id=caller_id, event_id=event_id, roles=OWNERS)
+            raise await refusal(
+                tx,
+                caller_id=caller_id,
+                event_id=event_id,
+                roles=OWNERS,
+                versions=terms.versions,
+            )
         if event["deleted_at"] is None:
             await bin_it(tx, owner_id=event["owner_id"], change=change)
         await purge_all(tx, [event_id], caller_id=caller_id, now=now)
@@ -431,7 +437,11 @@ async def edit(
     row = await read.first(queries.EDIT, versions=terms.versions, **given, **change)
     if row is None:
         raise await refusal(
-            read, caller_id=change["caller_id"], event_id=change["event_id"], roles=EDITORS
+            read,
+            caller_id=change["caller_id"],
+            event_id=change["event_id"],
+            roles=EDITORS,
+            versions=terms.versions,
         )
     return event_of(row)
 

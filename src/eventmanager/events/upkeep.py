@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
-import structlog
 
+from eventmanager.core.audit.entries import mirror
 from eventmanager.core.background import Task
 from eventmanager.core.database import Database, Transaction
 from eventmanager.core.ids import EventId
@@ -24,7 +24,6 @@ from eventmanager.scheduling.service import Clash, LatePair
 _PURGED_AT_ONCE: Final = 200
 _A_DAY: Final = timedelta(days=1)
 _AN_HOUR: Final = timedelta(hours=1)
-_audit = structlog.get_logger("audit")
 
 
 async def extend_horizons(db: Database, now: datetime) -> None:
@@ -46,7 +45,7 @@ async def renew_zones(db: Database, now: datetime) -> None:
             await _renew(db, event["id"], now=now)
         async with db.reading() as read:
             await read.first(queries.RENEWED, owner_id=owner["owner_id"], zone_data=ZONE_DATA)
-        _audit.info(
+        mirror(
             "zone_data_applied",
             owner_id=str(owner["owner_id"]),
             zone_data=ZONE_DATA,
@@ -68,7 +67,7 @@ async def _renew(db: Database, event_id: EventId, *, now: datetime) -> None:
         version = await db.transaction(work)
     except _AsItWas:
         return
-    _audit.info("event_renewed", event_id=str(event_id), version=version, zone_data=ZONE_DATA)
+    mirror("event_renewed", event_id=str(event_id), version=version, zone_data=ZONE_DATA)
 
 
 class _AsItWas(Exception):
@@ -145,7 +144,7 @@ async def purge_bin(db: Database, now: datetime, *, bin_days: int) -> None:
             rows = await read.all(queries.OVERDUE, before=before, limit=_PURGED_AT_ONCE)
             ids = [row["id"] for row in rows]
             for event_id in await purge_all(read, ids, caller_id=None, now=now):
-                _audit.info("event_purged", event_id=str(event_id), user_id=None)
+                mirror("event_purged", event_id=str(event_id), user_id=None)
         if len(ids) < _PURGED_AT_ONCE:
             return
 

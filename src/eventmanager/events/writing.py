@@ -7,9 +7,9 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 import orjson
-import structlog
 from starlette.responses import Response
 
+from eventmanager.core.audit.entries import mirror
 from eventmanager.core.audit.origin import here
 from eventmanager.core.database import Database, Reading, Transaction
 from eventmanager.core.idempotency.service import Once, transact
@@ -34,7 +34,6 @@ _TOLD_AS: Final = {
     Operation.DELETE: "event_deleted",
     Operation.RESTORE: "event_restored",
 }
-_audit = structlog.get_logger("audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ async def lock(
     whose = {name: record[name] for name in ("caller_id", "event_id")}
     row = await tx.first(queries.LOCK, versions=terms.versions, roles=list(roles), **whose)
     if row is None:
-        raise await refusal(tx, roles=roles, **whose)
+        raise await refusal(tx, roles=roles, versions=terms.versions, **whose)
     return row
 
 
@@ -218,5 +217,4 @@ def with_merge(event: Event, merged: Merge) -> Event:
 def audit(act: str, record: Mapping[str, Any], *, terms: Terms, **fields: Any) -> None:
     """Log who did what, unless it was a dry run."""
     if not terms.dry_run:
-        whose = {"event_id": str(record["event_id"]), "user_id": str(record["caller_id"])}
-        _audit.info(act, **whose, **fields)
+        mirror(act, event_id=record["event_id"], user_id=record["caller_id"], **fields)

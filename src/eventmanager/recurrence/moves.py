@@ -11,6 +11,7 @@ from eventmanager.recurrence.anchors import Anchor, has, own_clock, series_at, s
 from eventmanager.recurrence.lines import DateLine, instants, read_pattern
 from eventmanager.recurrence.reanchoring import (
     cannot_be_moved,
+    is_every_day,
     keeps_days,
     with_day,
     with_time,
@@ -36,12 +37,13 @@ class Move:
         return self.shift.slot(instant)
 
 
-def move(pattern: str, *, old: Anchor, new: Anchor) -> Move:
+def move(pattern: str, *, old: Anchor, new: Anchor, dragged: bool = False) -> Move:
     """Move the series of `pattern` from `old` to `new` on the wall clock.
 
     If the rule has the day of the new start, its days stay and only the time of day moves;
-    otherwise its day parts follow the start. UNTIL, RDATE and EXDATE go where the slots go, and
-    COUNT stays. Raises InvalidRecurrence if the rule cannot have an occurrence at the new start
+    otherwise its day parts follow the start. A series that is `dragged` by one of its slots moves
+    as a whole, so a rule of every day follows by days as well. UNTIL, RDATE and EXDATE go where the
+    slots go, and COUNT stays. Raises InvalidRecurrence if the rule cannot have an occurrence at the new start
     though it had one at the old, or if the pattern grows beyond MAX_LENGTH.
     """
     if old == new:
@@ -52,7 +54,7 @@ def move(pattern: str, *, old: Anchor, new: Anchor) -> Move:
         shift = Shift(old, new, days=delta.days, time=delta - timedelta(days=delta.days))
         return Move(_rewritten(pattern, shift, None), shift)
     rule = parse_rule(lines.rule)
-    target, shift = _reanchored(rule, series.walk, old, new)
+    target, shift = _reanchored(rule, series.walk, old, new, dragged=dragged)
     if series.until is not None:
         target = replace(target, until=_until(rule, series, series.until, shift))
     return Move(_rewritten(pattern, shift, None if target == rule else target), shift)
@@ -118,7 +120,9 @@ def _naive(clock: datetime) -> datetime:
     return clock.replace(tzinfo=None, fold=0)
 
 
-def _reanchored(rule: Rule, walk: Walk, old: Anchor, new: Anchor) -> tuple[Rule, Shift]:
+def _reanchored(
+    rule: Rule, walk: Walk, old: Anchor, new: Anchor, *, dragged: bool
+) -> tuple[Rule, Shift]:
     """Return the rule to read at `new`, but for UNTIL, and the shift that it makes."""
     was, to = own_clock(walk, old.start, old), shown_clock(new.start, new)
     # Days and times of day are compared by what the clock shows, so one zone does for both.
@@ -126,7 +130,11 @@ def _reanchored(rule: Rule, walk: Walk, old: Anchor, new: Anchor) -> tuple[Rule,
     on_rule = has(walk, was)
     target = without_time(rule) if new.all_day else with_time(rule, to) if on_rule else rule
     days, periods = 0, None
-    if not on_rule:
+    if dragged and not on_rule:
+        raise cannot_be_moved()
+    if dragged and is_every_day(rule):
+        days = (to.date() - then.date()).days
+    elif not on_rule:
         # The start was beside the rule, so nobody can say where in the rule it should be now.
         days, periods = _drift(target, then, to)
     elif not keeps_days(target, then, to):

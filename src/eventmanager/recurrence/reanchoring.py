@@ -61,6 +61,12 @@ def with_day(rule: Rule, old: date, new: date) -> Rule:
     )
 
 
+def is_every_day(rule: Rule) -> bool:
+    """Return whether `rule` chooses days by counting alone, so that it can begin on any."""
+    parts = (rule.by_month, rule.by_month_day, rule.by_day)
+    return rule.frequency is Frequency.DAILY and not any(parts)
+
+
 def keeps_days(rule: Rule, old: datetime, new: datetime) -> bool:
     """Return whether `rule` from `new` on has the days that it has from `old` on.
 

@@ -4,6 +4,7 @@ Access is a predicate in the statements. Only when one of them finds nothing to 
 reason looked up here.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from eventmanager.core.database import Reading, Transaction
@@ -18,13 +19,26 @@ OWNERS: Final = frozenset({Role.OWNER})
 
 
 async def refusal(
-    read: Reading, *, caller_id: UserId, event_id: EventId, roles: frozenset[Role]
+    read: Reading,
+    *,
+    caller_id: UserId,
+    event_id: EventId,
+    roles: frozenset[Role],
+    versions: Sequence[int] | None = None,
 ) -> EventManagerError:
-    """Return why a statement that asks for one of `roles` found no event to work on."""
+    """Return why a statement that asks for one of `roles` found no event to work on.
+
+    `versions` are those that it asked for, None for any.
+    """
     row = await read.first(queries.STANDING, caller_id=caller_id, event_id=event_id)
-    if row is None:
-        return NotFound("There is no such event")
-    return _too_low(row["role"], roles) or PreconditionFailed(current_version=row["version"])
+    if row is not None:
+        too_low = _too_low(row["role"], roles)
+        if too_low is not None:
+            return too_low
+        if versions is not None:
+            return PreconditionFailed(current_version=row["version"])
+    # If it is there now, it was in the bin a moment ago, when it was asked for.
+    return NotFound("There is no such event")
 
 
 async def lock_event(

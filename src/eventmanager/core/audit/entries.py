@@ -27,7 +27,8 @@ async def enter(
 ) -> None:
     """Write an act of a user's into the audit log, in the transaction of the act itself.
 
-    `subject_id` is whom or what it was done to. Call `mirror` with the same once it is committed.
+    `subject_id` is whom it was done to. Nobody who is known did it where `user_id` is None. Call
+    `mirror` with the same once it is committed.
     """
     await tx.first(
         queries.INSERT,
@@ -43,5 +44,7 @@ async def enter(
 
 
 def mirror(act: str, **fields: Any) -> None:
-    """Write a committed act into `audit.log`; ids become text."""
-    _audit.info(act, **{name: str(v) if isinstance(v, UUID) else v for name, v in fields.items()})
+    """Write a committed act into `audit.log`, with where it came from; ids become text."""
+    came = here()
+    told = {name: str(v) if isinstance(v, UUID) else v for name, v in fields.items()}
+    _audit.info(act, **told, address=came.address, user_agent=came.user_agent)

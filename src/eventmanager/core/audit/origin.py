@@ -2,8 +2,10 @@
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Final
 
-_LONGEST_AGENT = 400
+_LONGEST_ADDRESS: Final = 100
+_LONGEST_AGENT: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,16 @@ def here() -> Origin:
 
 def arrive(*, address: str | None, user_agent: str, request_id: str) -> None:
     """Note where a request comes from, for all that is done for it."""
-    # PostgreSQL's text holds no NUL; header values are bytes of any kind.
-    agent = user_agent.replace("\x00", "")[:_LONGEST_AGENT]
-    _current.set(Origin(address, agent or None, request_id))
+    _current.set(
+        Origin(
+            # The zone of an IPv6 address, which a proxy may forward, is any text at all.
+            _storable(address or "", _LONGEST_ADDRESS),
+            _storable(user_agent, _LONGEST_AGENT),
+            request_id,
+        )
+    )
+
+
+def _storable(text: str, longest: int) -> str | None:
+    """Return what PostgreSQL's text, which holds no NUL, keeps of a header; None for nothing."""
+    return text.replace("\x00", "")[:longest] or None

@@ -3,6 +3,7 @@
 from typing import Final
 
 from eventmanager.core.database import query
+from eventmanager.core.sql import instant
 
 _COLUMNS: Final = (
     "id, at, act, user_id, event_id, subject_id, address, user_agent, request_id, details"
@@ -27,4 +28,37 @@ INSERT: Final = query(f"""
     INSERT INTO audit_log ({_COLUMNS})
     VALUES (:id, :at, :act, :user_id, :event_id, :subject_id, :address, :user_agent, :request_id,
             CAST(CAST(:details AS text) AS jsonb))
+""")
+
+# The entry `a` as clients see it.
+_SHOWN: Final = f"""a.id, (SELECT row_to_json(shown) FROM (SELECT
+    a.id, {instant("a.at")} AS at, a.act, a.user_id, a.event_id, a.subject_id,
+    a.address, a.user_agent, a.request_id, a.details) shown) AS json"""
+
+# What is asked for of the entry `a`; null is anything. Ids are in the order of time, so a page, and
+# with it a stretch of time, is a range of an index.
+_ASKED: Final = """a.id >= :since AND a.id < :before
+    AND (CAST(:start AS timestamptz) IS NULL OR a.at >= :start)
+    AND (CAST(:end AS timestamptz) IS NULL OR a.at < :end)
+    AND (CAST(:act AS text) IS NULL OR a.act = :act)
+    AND (CAST(:event_id AS uuid) IS NULL OR a.event_id = :event_id)"""
+
+# Everybody's acts, the newest first.
+ALL: Final = query(f"""
+    SELECT {_SHOWN} FROM audit_log a WHERE {_ASKED} ORDER BY a.id DESC LIMIT :limit
+""")
+
+# The acts of a user, and those of others upon them, the newest first.
+OF_USER: Final = query(f"""
+    SELECT {_SHOWN} FROM (
+        (SELECT * FROM audit_log a
+         WHERE a.user_id = :user_id AND {_ASKED}
+         ORDER BY a.id DESC LIMIT :limit)
+        UNION ALL
+        (SELECT * FROM audit_log a
+         WHERE a.subject_id = :user_id
+           AND a.user_id IS DISTINCT FROM CAST(:user_id AS uuid) AND {_ASKED}
+         ORDER BY a.id DESC LIMIT :limit)
+    ) a
+    ORDER BY a.id DESC LIMIT :limit
 """)

@@ -36,6 +36,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_log")),
     )
     op.create_index("ix_audit_log_event", "audit_log", ["event_id", "id"], unique=False)
+    op.create_index(
+        "ix_audit_log_subject",
+        "audit_log",
+        ["subject_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("subject_id IS NOT NULL"),
+    )
     op.create_index("ix_audit_log_user", "audit_log", ["user_id", "id"], unique=False)
     op.create_table(
         "grant_changes",
