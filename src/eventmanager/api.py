@@ -5,16 +5,19 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from eventmanager.accounts import audit_router as own_audit
 from eventmanager.accounts import oauth
 from eventmanager.accounts import router as accounts
 from eventmanager.admin import router as admin
 from eventmanager.core import health
+from eventmanager.events import bulk_router as bulk
 from eventmanager.events import occurrences_router as occurrences
 from eventmanager.events import router as events
 from eventmanager.history import router as history
 from eventmanager.realtime import router as realtime
 from eventmanager.scheduling import router as scheduling
 from eventmanager.sharing import router as sharing
+from eventmanager.sync import router as sync
 
 VERSION: Final = version("eventmanager")
 SUMMARY: Final = "Events that people share: never double-booked, every change versioned."
@@ -36,24 +39,30 @@ TAGS: Final[list[dict[str, Any]]] = [
     {"name": "events", "description": "Create, find, change and delete events and series."},
     {"name": "occurrences", "description": "When events take place."},
     {"name": "free/busy", "description": "When people are busy, and when they could all meet."},
+    {"name": "sync", "description": "A copy of all you may read, and what has changed since."},
     {"name": "sharing", "description": "Who has which role on an event."},
     {"name": "history", "description": "What an event was, what changed, and bringing it back."},
+    {"name": "audit", "description": "Who did what, and from where."},
     {"name": "health", "description": "Whether the service works."},
 ]
 
 
 def mount(app: FastAPI) -> None:
     """Add every route to the application, those asked for most often first."""
+    app.include_router(bulk.router)
     app.include_router(events.events)
     app.include_router(occurrences.occurrences)
     app.include_router(occurrences.of_event)
     app.include_router(occurrences.conflicts)
     app.include_router(scheduling.router)
+    app.include_router(sync.router)
     app.include_router(sharing.router)
     app.include_router(history.router)
     app.include_router(accounts.auth)
     app.include_router(oauth.oauth)
     app.include_router(accounts.users)
+    app.include_router(own_audit.audit)
     app.include_router(admin.users)
+    app.include_router(admin.audit)
     app.include_router(realtime.router)
     app.include_router(health.router)

@@ -1,6 +1,7 @@
 """Booking an owner's time: lock it, know it far enough ahead, refuse what clashes, store it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -233,14 +234,23 @@ def _reservation(
     gone: list[datetime] = []
     if stored:
         gone, occurrences[0] = _difference(plans[0], occurrences[0], stored)
-    # Time that the event took before is its own, even where a clash was allowed there.
-    taken = {(row["start_time"], row["end_time"]) for row in stored if row["busy"]}
-    wanted = [
-        Wanted(number, item, not taken or (item.start, item.end) not in taken)
-        for number, plan in enumerate(plans)
-        for item in occurrences[number]
-        if (plan.is_busy(item) if plan.overrides else plan.busy)
-    ]
+    # Time that an occurrence of the event gives up for another is its own, even where a clash was
+    # allowed there; time that one of its occurrences keeps is taken.
+    freed = set(gone)
+    given_up = Counter(
+        (row["start_time"], row["end_time"])
+        for row in stored
+        if row["busy"] and row["recurrence_id"] in freed
+    )
+    wanted: list[Wanted] = []
+    for number, plan in enumerate(plans):
+        for item in occurrences[number]:
+            if not (plan.is_busy(item) if plan.overrides else plan.busy):
+                continue
+            fresh = not given_up or not given_up[item.start, item.end]
+            if not fresh:
+                given_up[item.start, item.end] -= 1
+            wanted.append(Wanted(number, item, fresh))
     wanted.sort(key=_by_start)
     return Reservation(plans, occurrences, stored_until, seen, wanted, overlaps(wanted), gone)
 
