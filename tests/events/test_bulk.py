@@ -52,8 +52,8 @@ async def test_a_filter_names_them_as_the_list_does(alice: User) -> None:
     answer = await send(alice, "PATCH", body | {"filter": {"q": "at"} | window})
     assert len(answer.json()) == 2
     assert sorted(await titles(alice)) == ["At 10:00", "Renamed", "Renamed"]
-    nothing: Body = {}
-    for selection in (nothing, {"filter": {}}, {"ids": [], "filter": {"q": "x"}}):
+    unclear: list[Body] = [{}, {"filter": {}}, {"ids": [], "filter": {"q": "x"}}]
+    for selection in unclear:
         refused = await send(alice, "PATCH", selection | {"changes": {"title": "X"}})
         assert refused.status_code == 422, selection
     none = await send(alice, "DELETE", {"filter": {"q": "nothing"}})

@@ -10,8 +10,9 @@ from eventmanager.core.errors import EventManagerError, Invalid
 from eventmanager.core.ids import EventId, UserId
 from eventmanager.core.time import Window
 from eventmanager.events import lists, queries
+from eventmanager.events.deletion import bin_it
 from eventmanager.events.schemas import EventUpdate
-from eventmanager.events.service import bin_it, change_event
+from eventmanager.events.service import change_event
 from eventmanager.events.writing import Event, Terms, audit, lock, record, write
 from eventmanager.history.models import Operation
 from eventmanager.sharing.access import OWNERS

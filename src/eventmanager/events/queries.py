@@ -271,7 +271,9 @@ PURGE: Final = query(f"""
 PAST: Final = query("""
     SELECT version, operation, data FROM versions
     WHERE event_id = :event_id
-      AND (id = CAST(:version_id AS uuid) OR version = CAST(:number AS integer))
+      AND version = CASE WHEN CAST(:version_id AS uuid) IS NULL THEN CAST(:number AS integer)
+          ELSE (SELECT version FROM versions
+                WHERE event_id = :event_id AND id = CAST(:version_id AS uuid)) END
 """)
 
 # Those of the given events that the caller may read, with their titles.
@@ -458,7 +460,8 @@ BIN: Final = query(f"""
         WHERE user_id = :caller_id AND owner_id <> user_id AND role = 'Owner'
     ) mine
     JOIN events e ON e.id = mine.id
-    JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id AND g.role = 'Owner' {_ITS_VERSION}
+    JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id AND g.role = 'Owner'
+    {_ITS_VERSION}
     WHERE e.deleted_at IS NOT NULL
       AND (CAST(:after_time AS timestamptz) IS NULL
            OR (e.start_time, e.id) > (CAST(:after_time AS timestamptz), CAST(:after_id AS uuid)))

@@ -12,7 +12,7 @@ from eventmanager.core.http import LINK, Db, Now, errors, etag, etag_matches, js
 from eventmanager.core.ids import EventId
 from eventmanager.core.paging import read_cursor
 from eventmanager.core.time import Instant
-from eventmanager.events import lists, past, service
+from eventmanager.events import deletion, lists, past, service
 from eventmanager.events.parameters import (
     CONFLICT,
     ETAG,
@@ -282,7 +282,7 @@ async def delete_event(
 
     It is in the bin for 30 days (`BIN_DAYS`) and can be restored.
     """
-    remove = service.purge if permanent else service.delete
+    remove = deletion.purge if permanent else deletion.delete
     await remove(
         db,
         caller_id=caller.user_id,
@@ -372,7 +372,7 @@ async def restore_event(
 
     It is refused if its time has been taken since.
     """
-    event = await service.restore(
+    event = await deletion.restore(
         db,
         caller_id=caller.user_id,
         event_id=EventId(event_id),

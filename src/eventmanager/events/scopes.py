@@ -14,13 +14,14 @@ from eventmanager.core.errors import Invalid, NotFound
 from eventmanager.core.ids import EventId, UserId, uuid7
 from eventmanager.core.time import zone
 from eventmanager.events import drafts, queries
+from eventmanager.events.deletion import bin_it
 from eventmanager.events.drafts import Revision
 from eventmanager.events.lists import occurrence_json
 from eventmanager.events.merging import TIMES as _TIMES
 from eventmanager.events.merging import Merge, merge
 from eventmanager.events.overrides import EXCLUDED, TIMES, named, of_series, revised, with_own
 from eventmanager.events.schemas import EventUpdate
-from eventmanager.events.service import Base, bin_it, version_of
+from eventmanager.events.service import Base, version_of
 from eventmanager.events.timing import Timing, instant_named, invalid_rrule
 from eventmanager.events.writing import (
     Event,

@@ -12,9 +12,9 @@ from eventmanager.core.database import Database, Transaction
 from eventmanager.core.ids import EventId
 from eventmanager.core.time import ZONE_DATA
 from eventmanager.events import drafts, queries
+from eventmanager.events.deletion import purge_all
 from eventmanager.events.drafts import Revision
 from eventmanager.events.overrides import EXCLUDED, Overrides, named
-from eventmanager.events.service import purge_all
 from eventmanager.events.writing import Terms, record, store
 from eventmanager.history.models import Operation
 from eventmanager.scheduling import service as scheduling

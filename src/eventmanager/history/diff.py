@@ -1,5 +1,6 @@
 """PURE: what lies between two states of an event."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -41,10 +42,17 @@ def _differences(
     """Yield where two states differ, and both values there; `_NOTHING` where there is none."""
     for field in [*before, *(field for field in after if field not in before)]:
         old, new = before.get(field, _NOTHING), after.get(field, _NOTHING)
-        if old == new:
+        if _alike(old, new):
             continue
         if field == _OVERRIDES and isinstance(old, Mapping) and isinstance(new, Mapping):
             for path, mine, theirs in _differences(old, new):
                 yield (field, *path), mine, theirs
         else:
             yield (field,), old, new
+
+
+def _alike(old: Any, new: Any) -> bool:
+    """Tell whether two values are the same JSON; for Python, true is also 1."""
+    if old is _NOTHING or new is _NOTHING or old != new:
+        return False
+    return json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)

@@ -15,11 +15,20 @@ VersionNumber = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
 VersionKey = VersionNumber | UUID
 """What names a version of a given event: its number or its id."""
 
+Current = Literal["current"]
+"""The version that an event is at."""
+CURRENT: Final[Current] = "current"
 
-def names(key: UUID | int) -> dict[str, UUID | int | None]:
-    """Return the parameters `version_id` and `number` of a statement that looks for `key`."""
-    is_number = isinstance(key, int)
-    return {"version_id": None if is_number else key, "number": key if is_number else None}
+
+def names(key: VersionKey | Current) -> dict[str, UUID | int | None]:
+    """Return the parameters `version_id` and `number` of a statement that looks for `key`.
+
+    For the current version both are null.
+    """
+    return {
+        "version_id": key if isinstance(key, UUID) else None,
+        "number": key if isinstance(key, int) else None,
+    }
 
 
 class VersionRead(BaseModel):
@@ -32,6 +41,9 @@ class VersionRead(BaseModel):
     data: dict[str, Any] = Field(description="The event, without its permissions.")
     timestamp: datetime
     changed_by: UUID | None = Field(description="Null is the server: time zones have changed.")
+    summary: str = Field(
+        description="What it changed, in words.", examples=["title and 2 occurrences changed"]
+    )
 
 
 class Change(BaseModel):
@@ -72,3 +84,12 @@ class Difference(BaseModel):
     to_version: int
     changes: list[Change]
     patch: list[PatchOperation]
+
+
+class Blame(BaseModel):
+    """The version that made a field what it is."""
+
+    version: int
+    version_id: UUID
+    changed_by: UUID | None = Field(description="Null is the server: time zones have changed.")
+    timestamp: datetime

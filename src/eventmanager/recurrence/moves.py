@@ -43,8 +43,8 @@ def move(pattern: str, *, old: Anchor, new: Anchor, dragged: bool = False) -> Mo
     If the rule has the day of the new start, its days stay and only the time of day moves;
     otherwise its day parts follow the start. A series that is `dragged` by one of its slots moves
     as a whole, so a rule of every day follows by days as well. UNTIL, RDATE and EXDATE go where the
-    slots go, and COUNT stays. Raises InvalidRecurrence if the rule cannot have an occurrence at the new start
-    though it had one at the old, or if the pattern grows beyond MAX_LENGTH.
+    slots go, and COUNT stays. Raises InvalidRecurrence if the rule cannot have an occurrence at the
+    new start though it had one at the old, or if the pattern grows beyond MAX_LENGTH.
     """
     if old == new:
         return Move(pattern, Shift(old, new))
