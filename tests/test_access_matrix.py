@@ -41,6 +41,17 @@ OF_AN_EVENT = [
     Route("PATCH", "/api/events/{id}", _EDIT, {"title": "New"}),
     Route("PUT", "/api/events/{id}", _EDIT, {"status": "cancelled"}),
     Route("PUT", "/api/events/{id}", _EDIT, {}),
+    Route("PUT", "/api/events/{id}?base_version=1", _EDIT, {"title": "New"}),
+    Route("PATCH", "/api/events/{id}?base_version=1", _EDIT, {"title": "New"}),
+    Route(
+        "PATCH",
+        "/api/events/{id}?base_version=9",
+        (401, 403, 403, 422, 422, 403),
+        {"title": "New"},
+    ),
+    Route("PATCH", "/api/events/batch", _EDIT, {"ids": ["{id}"], "changes": {"title": "New"}}),
+    Route("DELETE", "/api/events/batch", (401, 403, 403, 403, 200, 403), {"ids": ["{id}"]}),
+    Route("GET", "/api/events/{id}?as_of=2020-01-01T00:00:00Z", (401, 403, 404, 404, 404, 403)),
     Route("DELETE", "/api/events/{id}", (401, 403, 403, 403, 204, 403)),
     Route("POST", "/api/events/{id}/share", (401, 403, 403, 403, 201, 403), _GRANT),
     Route("GET", "/api/events/{id}/permissions", _READ),
@@ -68,10 +79,16 @@ OF_AN_EVENT = [
     ),
     Route("DELETE", "/api/events/{id}/permissions/{other}", (401, 403, 403, 403, 404, 403)),
     Route("GET", "/api/events/{id}/history", _READ),
+    Route("GET", "/api/events/{id}/history?changed_by={other}", _READ),
     Route("GET", "/api/events/{id}/history/1", _READ),
     Route("GET", "/api/events/{id}/history/9", (401, 403, 404, 404, 404, 403)),
     Route("GET", "/api/events/{id}/diff/1/1", _READ),
     Route("GET", "/api/events/{id}/diff/1/9", (401, 403, 404, 404, 404, 403)),
+    Route("GET", "/api/events/{id}/diff/1/current", _READ),
+    Route("GET", "/api/events/{id}/blame", _READ),
+    # There is but the creation to take back.
+    Route("POST", "/api/events/{id}/undo", (401, 403, 403, 409, 409, 403)),
+    Route("POST", "/api/events/{id}/undo?version=9", (401, 403, 403, 404, 404, 403)),
     Route("POST", "/api/events/{id}/rollback/1", _EDIT),
     Route("POST", "/api/events/{id}/rollback/9", (401, 403, 403, 404, 404, 403)),
 ]
@@ -116,6 +133,11 @@ OF_A_SERIES = [
 ]
 
 RESTORE = Route("POST", "/api/events/{id}/restore", (401, 404, 404, 404, 200, 404))
+UNDO = Route("POST", "/api/events/{id}/undo", _EDIT)
+
+_FOR_GOOD = "/api/events/{id}?permanent=true"
+DELETE_FOR_GOOD = Route("DELETE", _FOR_GOOD, (401, 403, 403, 403, 204, 403))
+DELETE_FROM_THE_BIN = Route("DELETE", _FOR_GOOD, (401, 404, 404, 404, 204, 404))
 
 _SIGNED_IN = (401, 200, 200, 200, 200, 200)
 _ADMIN_ONLY = (401, 403, 403, 403, 403, 403)
@@ -127,10 +149,34 @@ _SEARCH = {"users": [NOWHERE], "duration": 30, "window": _WINDOW}
 OF_NOTHING = [
     Route("POST", "/api/events", (401, 201, 201, 201, 201, 201), "an event"),
     Route("POST", "/api/events/batch", (401, 201, 201, 201, 201, 201), "a batch"),
+    Route(
+        "PATCH",
+        "/api/events/batch?atomic=false",
+        (401, 207, 207, 207, 207, 207),
+        {"ids": [NOWHERE], "changes": {"title": "New"}},
+    ),
+    Route(
+        "DELETE",
+        "/api/events/batch?atomic=false",
+        (401, 207, 207, 207, 207, 207),
+        {"ids": [NOWHERE]},
+    ),
+    Route(
+        "PATCH",
+        "/api/events/batch",
+        _SIGNED_IN,
+        {"filter": {"q": "nonesuch"}, "changes": {"title": "New"}},
+    ),
+    Route("DELETE", "/api/events/batch", _SIGNED_IN, {"filter": {"q": "nonesuch"}}),
+    Route("DELETE", "/api/events/batch", (401, 422, 422, 422, 422, 422), {"filter": {}}),
     Route("GET", "/api/events", _SIGNED_IN),
+    Route("GET", "/api/events?as_of=2026-01-01T00:00:00Z", _SIGNED_IN),
     Route("GET", "/api/events?deleted=true", _SIGNED_IN),
     Route("GET", "/api/occurrences?start=2027-01-01&end=2027-02-01", _SIGNED_IN),
     Route("GET", "/api/conflicts?start=2027-01-01&end=2027-02-01", _SIGNED_IN),
+    Route("GET", "/api/sync", _SIGNED_IN),
+    Route("GET", "/api/sync?sync_token=nonsense", (401, 422, 422, 422, 422, 422)),
+    Route("GET", "/api/me/audit", _SIGNED_IN),
     Route("GET", "/me", _SIGNED_IN),
     Route("GET", "/api/me", _SIGNED_IN),
     Route("PATCH", "/api/me", _SIGNED_IN, {"free_busy": "everyone"}),
@@ -142,6 +188,8 @@ OF_NOTHING = [
     Route("GET", "/admin-area", _ADMIN_ONLY),
     Route("GET", "/api/admin/users", _ADMIN_ONLY),
     Route("PATCH", f"/api/admin/users/{NOWHERE}", _ADMIN_ONLY, {"is_active": False}),
+    Route("GET", "/api/admin/audit", _ADMIN_ONLY),
+    Route("GET", f"/api/admin/audit?user_id={NOWHERE}", _ADMIN_ONLY),
     Route("GET", "/health", _ANYBODY),
     Route("GET", "/health/live", _ANYBODY),
     Route("GET", "/health/ready", _ANYBODY),
@@ -190,6 +238,8 @@ async def ask(
         body = {"events": [slot()]}
     elif body == _GRANT:
         body = [{"username": people["other"].username, "role": "Viewer"}]
+    elif isinstance(body, dict) and body.get("ids") == ["{id}"]:
+        body = body | {"ids": [event_id]}
     if person != "anonymous":
         return await people[person].client.request(route.method, path, json=body)
     async with client_of(app) as client:
@@ -232,6 +282,34 @@ async def test_what_is_not_deleted_is_restored_by_nobody(
     """Whoever asks, and whether or not they may read it, it is not in their bin."""
     answer = await ask(app, people, person, RESTORE, await make_event(people))
     assert answer.status_code == (401 if person == "anonymous" else 404), answer.text
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+async def test_who_may_take_a_change_back(
+    app: FastAPI, people: dict[str, User], person: str
+) -> None:
+    """Whoever may change the event, even what somebody else has changed."""
+    event_id = await make_event(people)
+    await people["editor"].client.patch(f"/api/events/{event_id}", json={"title": "New"})
+    answer = await ask(app, people, person, UNDO, event_id)
+    assert answer.status_code == UNDO.statuses[PEOPLE.index(person)], answer.text
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["there", "in the bin"])
+@pytest.mark.parametrize("person", PEOPLE)
+async def test_who_may_delete_an_event_for_good(
+    app: FastAPI, people: dict[str, User], person: str, deleted: bool
+) -> None:
+    """Only its Owner, who alone has it in the bin; for all others it stays where it is."""
+    route, owner = DELETE_FROM_THE_BIN if deleted else DELETE_FOR_GOOD, people["owner"]
+    event_id = await make_event(people)
+    if deleted:
+        await owner.client.delete(f"/api/events/{event_id}")
+    answer = await ask(app, people, person, route, event_id)
+    assert answer.status_code == route.statuses[PEOPLE.index(person)], answer.text
+    await owner.client.delete(f"/api/events/{event_id}")
+    restored = await owner.client.post(f"/api/events/{event_id}/restore")
+    assert restored.status_code == (404 if person == "owner" else 200), restored.text
 
 
 @pytest.mark.parametrize("route", OF_NOTHING, ids=str)

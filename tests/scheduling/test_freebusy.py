@@ -370,7 +370,7 @@ async def test_what_lies_outside_the_window_is_not_read(
         row = await read.first(explain, **asked)
     assert row is not None
     scans = list(_scans(json.loads(row[0])))
-    assert len(scans) == 4
+    assert len(scans) == 5
     assert sum(rows for rows, _ in scans) == 1
     assert sum(wasted for _, wasted in scans) <= 2
 
