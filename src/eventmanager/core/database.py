@@ -39,6 +39,8 @@ _UNREACHABLE = (
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.AdminShutdownError,
+    # An idle connection that has been told of a shutdown, and is not closed yet.
+    asyncpg.InternalClientError,
     asyncpg.CrashShutdownError,
     asyncpg.ReadOnlySQLTransactionError,
     # The statement ran into its time limit.

@@ -269,7 +269,8 @@ async def undo(
 
     async with db.turn(event_id):
         event = await write(db, work, terms=terms)
-    audit("event_rolled_back", change, terms=terms, version=event.version, undone=version)
+    undone = version or event.version - 1
+    audit("event_rolled_back", change, terms=terms, version=event.version, undone=undone)
     return event
 
 

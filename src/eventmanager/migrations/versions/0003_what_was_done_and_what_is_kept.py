@@ -103,6 +103,7 @@ def upgrade() -> None:
             nullable=False,
         ),
     )
+    op.drop_constraint(op.f("uq_versions_event_id_id"), "versions")
     op.create_index("ix_versions_changes", "versions", ["owner_id", "transaction_id"], unique=False)
     op.drop_constraint(op.f("ck_versions_operation"), "versions")
     op.create_check_constraint(op.f("ck_versions_operation"), "versions", _OPERATIONS)
