@@ -146,7 +146,7 @@ BY_WHOMEVER: list[tuple[str, Act]] = [
 
 def lines_of(settings: Settings, request_id: str) -> list[dict[str, Any]]:
     """Return what a request wrote into `audit.log`."""
-    return [line for line in written(settings, "audit") if line["request_id"] == request_id]
+    return [line for line in written(settings, "audit") if line.get("request_id") == request_id]
 
 
 @pytest.mark.parametrize(("act", "do", "details"), BY_THE_USER, ids=name_of)

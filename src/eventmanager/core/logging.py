@@ -38,6 +38,8 @@ def configure(directory: Path, *, level: str, stdout: bool) -> None:
             handler = SharedRotatingFileHandler(directory / f"{name}.log")
         handler.setFormatter(_JsonFormatter(name))
         logger = logging.getLogger(name)
+        for replaced in logger.handlers:
+            replaced.close()
         logger.handlers = [handler]
         logger.setLevel(level.upper())
         logger.propagate = False
