@@ -15,8 +15,8 @@ from tests.recurrence.oracle.cases import drawn
 from tests.recurrence.oracle.compare import compare, summary
 from tests.recurrence.oracle.engines import HERE, ours, the_letters
 
-RULES = 1_000
-BATCH = 100
+RULES = 500
+BATCH = 50
 
 
 @pytest.fixture(scope="session")
@@ -53,13 +53,13 @@ def test_the_random_rules_are_as_varied_as_they_should_be() -> None:
     """A generator that never drew an UNTIL, or only dead rules, would agree with anything."""
     cases = [drawn(seed) for seed in range(RULES)]
     for name in ("UNTIL", "COUNT", "BYSETPOS", "BYWEEKNO", "BYYEARDAY", "BYMONTHDAY", "WKST"):
-        assert sum(name in case.parts for case in cases) > 30, name
-    assert sum(case.all_day for case in cases) > 50
-    assert sum(bool(case.rdates) for case in cases) > 50
-    assert sum(bool(case.exdates) for case in cases) > 50
+        assert sum(name in case.parts for case in cases) > 20, name
+    assert sum(case.all_day for case in cases) > 25
+    assert sum(bool(case.rdates) for case in cases) > 25
+    assert sum(bool(case.exdates) for case in cases) > 25
     timed = [case for case in cases if not case.all_day]
-    assert sum(the_letters(case) != the_letters(case, only_shown=True) for case in timed) > 10
-    assert sum(bool(ours(case)) for case in cases) > 500
+    assert sum(the_letters(case) != the_letters(case, only_shown=True) for case in timed) > 5
+    assert sum(bool(ours(case)) for case in cases) > 250
 
 
 @pytest.mark.parametrize("seed", range(90_000, 90_060))
