@@ -11,7 +11,7 @@ import pytest
 
 from eventmanager.core.database import Database, Query
 from eventmanager.core.time import rfc3339
-from eventmanager.scheduling import busy
+from eventmanager.scheduling import busy_queries
 from tests.conftest import MakeUser, User
 from tests.events.conftest import meeting, share
 
@@ -350,7 +350,7 @@ async def test_events_of_any_length_are_seen_from_within(alice: User, bob: User)
         await alice.client.delete(f"/api/events/{event_id}")
 
 
-@pytest.mark.parametrize("statement", [busy.FREE_BUSY, busy.BUSY_SECONDS])
+@pytest.mark.parametrize("statement", [busy_queries.FREE_BUSY, busy_queries.BUSY_SECONDS])
 async def test_what_lies_outside_the_window_is_not_read(
     alice: User, database: Database, statement: Query
 ) -> None:

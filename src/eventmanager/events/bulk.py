@@ -8,28 +8,18 @@ from typing import Any, Final
 from eventmanager.core.database import Database, Transaction
 from eventmanager.core.errors import EventManagerError, Invalid
 from eventmanager.core.ids import EventId, UserId
-from eventmanager.core.time import Window
 from eventmanager.events import lists, queries
 from eventmanager.events.deletion import bin_it
+from eventmanager.events.lists import Filter
 from eventmanager.events.schemas import EventUpdate
 from eventmanager.events.service import change_event
 from eventmanager.events.writing import Event, Terms, audit, lock, record, write
 from eventmanager.history.models import Operation
 from eventmanager.sharing.access import OWNERS
-from eventmanager.sharing.models import Role
 
 BULK_MAX: Final = 1_000
 
 Act = Callable[[Transaction, EventId], Awaitable[Event | None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which events are meant, as in the list of events; None is no condition."""
-
-    q: str | None = None
-    role: Role | None = None
-    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +35,7 @@ async def select(
     db: Database, *, caller_id: UserId, chosen: Filter, now: datetime
 ) -> list[EventId]:
     """Return the events that a filter means; raises `Invalid` if those are too many."""
-    ids = await lists.ids_of(
-        db,
-        caller_id=caller_id,
-        q=chosen.q,
-        role=chosen.role,
-        window=chosen.window,
-        limit=BULK_MAX + 1,
-        now=now,
-    )
+    ids = await lists.ids_of(db, caller_id=caller_id, chosen=chosen, limit=BULK_MAX + 1, now=now)
     if len(ids) > BULK_MAX:
         raise Invalid(
             f"The filter means more than {BULK_MAX:,} events: narrow it",

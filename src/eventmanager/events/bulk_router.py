@@ -12,7 +12,8 @@ from eventmanager.core.errors import Invalid
 from eventmanager.core.http import Db, Now, errors, json_bytes
 from eventmanager.core.ids import EventId
 from eventmanager.events import bulk
-from eventmanager.events.bulk import Filter, Result
+from eventmanager.events.bulk import Result
+from eventmanager.events.lists import Filter
 from eventmanager.events.parameters import CONFLICT, Booking, window_of
 from eventmanager.events.schemas import BulkChange, BulkResult, BulkSelection
 from eventmanager.events.writing import Terms

@@ -13,7 +13,7 @@ from eventmanager.core.errors import NotFound
 from eventmanager.core.ids import EventId, UserId
 from eventmanager.core.paging import write_cursor
 from eventmanager.core.time import Window, rfc3339
-from eventmanager.events import queries
+from eventmanager.events import list_queries
 from eventmanager.events.timing import instant_named, shown
 from eventmanager.events.writing import with_permissions
 from eventmanager.scheduling import service as scheduling
@@ -49,85 +49,64 @@ class Page:
     next_cursor: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events of a list are meant; None is no condition.
+
+    `window` keeps those with an occurrence that touches it, `q` those whose texts match, `role`
+    those on which the caller has just this role.
+    """
+
+    q: str | None = None
+    role: Role | None = None
+    window: Window | None = None
+
+
 async def list_events(
     db: Database,
     *,
     caller_id: UserId,
+    chosen: Filter,
     skip: int,
     limit: int,
     after: Sequence[object] | None,
-    window: Window | None,
-    q: str | None,
-    role: Role | None,
     now: datetime,
 ) -> Page:
-    """Return the events that the caller may read, ordered by start time and id.
+    """Return the events that the caller may read and that a filter means, by start time and id.
 
-    `window` keeps those with an occurrence that touches it, `q` those whose texts match, `role`
-    those on which the caller has just this role. `after` is the key of a cursor.
+    `after` is the key of a cursor.
     """
-    rows = await _find(
-        db,
-        caller_id=caller_id,
-        skip=skip,
-        limit=limit + 1,
-        after=after,
-        window=window,
-        q=q,
-        role=role,
-        now=now,
-    )
+    given: dict[str, Any] = {"caller_id": caller_id, "limit": limit + 1, "skip": skip}
+    if after is not None:
+        given["after_time"], given["after_id"] = after
+    rows = await _find(db, chosen, given, now=now)
     return _events(rows, limit=limit)
 
 
 async def ids_of(
-    db: Database,
-    *,
-    caller_id: UserId,
-    limit: int,
-    window: Window | None,
-    q: str | None,
-    role: Role | None,
-    now: datetime,
+    db: Database, *, caller_id: UserId, chosen: Filter, limit: int, now: datetime
 ) -> list[EventId]:
-    """Return the ids of the first events of the list with these filters."""
-    rows = await _find(
-        db,
-        caller_id=caller_id,
-        skip=0,
-        limit=limit,
-        after=None,
-        window=window,
-        q=q,
-        role=role,
-        now=now,
-    )
-    return [row["event_id"] for row in rows]
+    """Return the ids of the first events of the list with a filter."""
+    given = {"caller_id": caller_id, "limit": limit, "skip": 0}
+    return [row["event_id"] for row in await _find(db, chosen, given, now=now)]
 
 
 async def _find(
-    db: Database,
-    *,
-    caller_id: UserId,
-    skip: int,
-    limit: int,
-    after: Sequence[object] | None,
-    window: Window | None,
-    q: str | None,
-    role: Role | None,
-    now: datetime,
+    db: Database, chosen: Filter, given: dict[str, Any], *, now: datetime
 ) -> list[asyncpg.Record]:
+    window = chosen.window
+    given = given | {"q": chosen.q, "role": chosen.role}
     if window is not None:
-        await scheduling.know(db, reader_id=caller_id, window=window, now=now)
-    given: dict[str, Any] = {"caller_id": caller_id, "limit": limit, "skip": skip}
-    given |= {"q": q, "role": role}
-    if window is not None:
+        await scheduling.know(db, reader_id=given["caller_id"], window=window, now=now)
         given |= {"start": window.start, "end": window.end}
-    if after is not None:
-        given["after_time"], given["after_id"] = after
-    statement = queries.LIST[window is not None, q is not None, role is not None, after is not None]
-    async with db.reading() if q is None else db.searching() as read:
-        return await read.all(statement, **given)
+    flags = (
+        window is not None,
+        chosen.q is not None,
+        chosen.role is not None,
+        "after_time" in given,
+    )
+    async with db.reading() if chosen.q is None else db.searching() as read:
+        return await read.all(list_queries.LIST[flags], **given)
 
 
 async def bin_of(
@@ -137,7 +116,7 @@ async def bin_of(
     after_time, after_id = after or (None, None)
     async with db.reading() as read:
         rows = await read.all(
-            queries.BIN,
+            list_queries.BIN,
             caller_id=caller_id,
             skip=skip,
             limit=limit + 1,
@@ -163,7 +142,7 @@ async def agenda(
     await scheduling.know(db, reader_id=caller_id, window=window, now=now)
     async with db.reading() as read:
         rows = await read.all(
-            queries.AGENDA,
+            list_queries.AGENDA,
             caller_id=caller_id,
             start=window.start,
             end=window.end,
@@ -194,7 +173,7 @@ async def occurrences_of(
         await scheduling.know(db, reader_id=caller_id, window=window, now=now)
     async with db.reading() as read:
         rows = await read.all(
-            queries.OCCURRENCES_OF,
+            list_queries.OCCURRENCES_OF,
             caller_id=caller_id,
             event_id=event_id,
             start=start,
@@ -225,7 +204,7 @@ async def occurrence(
         await scheduling.know(db, reader_id=caller_id, window=Window(at, until), now=now)
     async with db.reading() as read:
         row = await read.first(
-            queries.OCCURRENCE, caller_id=caller_id, event_id=event_id, recurrence_id=at
+            list_queries.OCCURRENCE, caller_id=caller_id, event_id=event_id, recurrence_id=at
         )
     if row is None:
         raise NotFound("This event has no such occurrence")
@@ -249,7 +228,7 @@ async def conflicts(
     names = ("after_time", "after_id", "after_recurrence", "after_other", "after_other_recurrence")
     async with db.reading() as read:
         rows = await read.all(
-            queries.CONFLICTS,
+            list_queries.CONFLICTS,
             caller_id=caller_id,
             start=window.start,
             end=window.end,
@@ -272,7 +251,7 @@ def occurrence_json(row: asyncpg.Record) -> bytes:
 
 async def _naming(db: Database, *, caller_id: UserId, event_id: EventId) -> asyncpg.Record:
     async with db.reading() as read:
-        row = await read.first(queries.NAMING, caller_id=caller_id, event_id=event_id)
+        row = await read.first(list_queries.NAMING, caller_id=caller_id, event_id=event_id)
         if row is None:
             raise await refusal(read, caller_id=caller_id, event_id=event_id, roles=READERS)
     return row

@@ -21,7 +21,7 @@ from eventmanager.core.errors import Invalid, NotFound, WindowTooLong
 from eventmanager.core.ids import EventId, UserId
 from eventmanager.core.paging import write_cursor
 from eventmanager.core.time import Window, rfc3339
-from eventmanager.events import drafts, queries
+from eventmanager.events import drafts, list_queries, queries
 from eventmanager.events.drafts import Revision
 from eventmanager.events.lists import Page
 from eventmanager.events.overrides import named, planned
@@ -86,7 +86,7 @@ async def get(
     _refuse_future(as_of, now=now)
     given: dict[str, Any] = {"caller_id": caller_id, "event_id": event_id}
     async with db.reading() as read:
-        row = await read.first(queries.PAST_ONE, as_of=as_of, **given)
+        row = await read.first(list_queries.PAST_ONE, as_of=as_of, **given)
         if row is None:
             if await read.first(queries.GET, **given) is None:
                 raise await refusal(read, roles=READERS, **given)
@@ -122,7 +122,7 @@ async def list_events(
     page = found[skip : skip + limit]
     async with db.reading() as read:
         rows = await read.all(
-            queries.PAST_PAGE,
+            list_queries.PAST_PAGE,
             caller_id=caller_id,
             event_ids=[event_id for _, event_id, _ in page],
             versions=[version for _, _, version in page],
@@ -140,7 +140,7 @@ async def _starts(
     while after_event is not None:
         async with db.reading() as read:
             rows = await read.all(
-                queries.PAST_STARTS,
+                list_queries.PAST_STARTS,
                 caller_id=caller_id,
                 as_of=as_of,
                 role=role,
@@ -181,7 +181,7 @@ async def agenda(
     while after_event is not None:
         async with db.reading() as read:
             rows = await read.all(
-                queries.PAST_STATES,
+                list_queries.PAST_STATES,
                 caller_id=caller_id,
                 as_of=as_of,
                 start=window.start,

@@ -13,6 +13,7 @@ from eventmanager.core.ids import EventId
 from eventmanager.core.paging import read_cursor
 from eventmanager.core.time import Instant
 from eventmanager.events import deletion, lists, past, service
+from eventmanager.events.lists import Filter
 from eventmanager.events.parameters import (
     CONFLICT,
     ETAG,
@@ -170,15 +171,14 @@ async def list_events(
             db, caller_id=caller.user_id, skip=skip, limit=limit, after=after
         )
         return page_of(request, found)
+    window = window_of(start, end) if start or end else None
     page = await lists.list_events(
         db,
         caller_id=caller.user_id,
+        chosen=Filter(q, role, window),
         skip=skip,
         limit=limit,
         after=after,
-        window=window_of(start, end) if start or end else None,
-        q=q,
-        role=role,
         now=now,
     )
     return page_of(request, page)

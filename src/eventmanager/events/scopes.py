@@ -13,7 +13,7 @@ from eventmanager.core.database import Database, Transaction
 from eventmanager.core.errors import Invalid, NotFound
 from eventmanager.core.ids import EventId, UserId, uuid7
 from eventmanager.core.time import zone
-from eventmanager.events import drafts, queries
+from eventmanager.events import drafts, list_queries, queries
 from eventmanager.events.deletion import bin_it
 from eventmanager.events.drafts import Revision
 from eventmanager.events.lists import occurrence_json
@@ -281,7 +281,7 @@ async def _override(tx: Transaction, found: _Found, own: dict[str, Any], *, term
             terms=terms,
         )
     row = await tx.first(
-        queries.OCCURRENCE,
+        list_queries.OCCURRENCE,
         caller_id=found.target.caller_id,
         event_id=found.target.event_id,
         recurrence_id=found.slot.recurrence_id,

@@ -14,7 +14,7 @@ from eventmanager.core.database import Database
 from eventmanager.core.errors import FreeBusyHidden, Invalid, NotFound
 from eventmanager.core.ids import UserId
 from eventmanager.core.time import Window
-from eventmanager.scheduling import busy
+from eventmanager.scheduling import busy_queries
 from eventmanager.scheduling.availability import Found, Meeting, Slot, find_slots, found_in
 from eventmanager.scheduling.freebusy import busy_rows
 from eventmanager.scheduling.working_hours import Stretch, WorkingHours, open_stretches
@@ -112,7 +112,7 @@ async def _people(
     names = list(dict.fromkeys([*required, *optional]))
     needed = set(required)
     rows = await busy_rows(
-        db, busy.BUSY_SECONDS, caller_id=caller_id, names=names, window=window, now=now
+        db, busy_queries.BUSY_SECONDS, caller_id=caller_id, names=names, window=window, now=now
     )
     by_name = list(zip(names, rows, strict=True))
     if unknown := [name for name, row in by_name if row["user_id"] is None]:

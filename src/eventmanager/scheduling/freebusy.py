@@ -16,7 +16,7 @@ from eventmanager.core.database import Database, Query
 from eventmanager.core.errors import Invalid, WindowTooLong
 from eventmanager.core.ids import UserId
 from eventmanager.core.time import Window
-from eventmanager.scheduling import busy, service
+from eventmanager.scheduling import busy_queries, service
 
 MAX_WINDOW: Final = timedelta(days=366)
 
@@ -61,7 +61,7 @@ async def free_busy(
     """
     names = list(dict.fromkeys(names))
     rows = await busy_rows(
-        db, busy.FREE_BUSY, caller_id=caller_id, names=names, window=window, now=now
+        db, busy_queries.FREE_BUSY, caller_id=caller_id, names=names, window=window, now=now
     )
     found: dict[object, FreeBusy] = {}
     for name, row in zip(names, rows, strict=True):
@@ -89,7 +89,7 @@ async def busy_rows(
     """
     asked: dict[str, Any] = _resolvable(names) | {"caller_id": caller_id}
     async with db.reading() as read:
-        behind = await read.all(busy.BEHIND, until=window.end, **asked)
+        behind = await read.all(busy_queries.BEHIND, until=window.end, **asked)
     for row in behind:
         await service.know_owner(db, owner_id=row["owner_id"], until=window.end, now=now)
     async with db.reading() as read:

@@ -1,5 +1,4 @@
 """The statements on when people are busy; who may ask is a predicate in each of them."""
-# ruff: noqa: S608  # SQL put together from constants of the program
 
 from typing import Final
 
