@@ -30,6 +30,8 @@ Sign in with **Authorize** (any registered user), or `POST /api/auth/login` and 
 * Every list is a bare array; the next page is in the `Link` header.
 * Errors are RFC 9457 problems with a stable `code`; validation errors (422) keep FastAPI's `detail`
   list. Every answer carries `X-Request-ID`.
+* A change with `If-Match` is made only to the version you saw; with `base_version` it is merged. A
+  write with an `Idempotency-Key` may be sent again; with `dry_run=true` it changes nothing.
 * Changes of the events you may read arrive as JSON messages on the WebSocket
   `/api/ws/notifications`, opened with the same `Authorization` header.
 """
