@@ -1,7 +1,6 @@
 """Signing in and out: by which names, what strangers learn, and when it is over."""
 
 import asyncio
-import statistics
 import time
 
 import httpx
@@ -68,8 +67,9 @@ async def test_an_unknown_user_and_a_wrong_password_look_the_same(
     assert {k: v for k, v in unknown.json().items() if k not in differing} == {
         k: v for k, v in known.json().items() if k not in differing
     }
-    medians = [statistics.median(taken) for taken in seconds.values()]
-    assert max(medians) < 2 * min(medians)
+    # The fastest of each is what it costs; the others waited for the machine.
+    fastest = [min(taken) for taken in seconds.values()]
+    assert max(fastest) < 2 * min(fastest)
 
 
 async def test_signing_out_ends_the_session_at_once(app: FastAPI, tokens: Tokens) -> None:
