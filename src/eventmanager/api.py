@@ -33,7 +33,9 @@ Sign in with **Authorize** (any registered user), or `POST /api/auth/login` and 
 * A change with `If-Match` is made only to the version you saw; with `base_version` it is merged. A
   write with an `Idempotency-Key` may be sent again; with `dry_run=true` it changes nothing.
 * Changes of the events you may read arrive as JSON messages on the WebSocket
-  `/api/ws/notifications`, opened with the same `Authorization` header.
+  `/api/ws/notifications`, opened with the same `Authorization` header, or by a page with
+  `?ticket=` from `POST /api/auth/ws-ticket`. `?after=` goes on from a message's `cursor`; close
+  code 4410 (410 `cursor_expired` before it is open) says that what came after it is gone.
 """
 TAGS: Final[list[dict[str, Any]]] = [
     {"name": "auth", "description": "Register, sign in, rotate and end sessions."},
@@ -42,6 +44,7 @@ TAGS: Final[list[dict[str, Any]]] = [
     {"name": "occurrences", "description": "When events take place."},
     {"name": "free/busy", "description": "When people are busy, and when they could all meet."},
     {"name": "sync", "description": "A copy of all you may read, and what has changed since."},
+    {"name": "notifications", "description": "What others did to events that you may read."},
     {"name": "sharing", "description": "Who has which role on an event."},
     {"name": "history", "description": "What an event was, what changed, and bringing it back."},
     {"name": "audit", "description": "Who did what, and from where."},
@@ -67,4 +70,5 @@ def mount(app: FastAPI) -> None:
     app.include_router(admin.users)
     app.include_router(admin.audit)
     app.include_router(realtime.router)
+    app.include_router(realtime.socket)
     app.include_router(health.router)

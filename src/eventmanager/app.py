@@ -33,6 +33,7 @@ from eventmanager.core.pages import mount_pages
 from eventmanager.core.proxies import TrustedProxies
 from eventmanager.events import upkeep
 from eventmanager.realtime.news import telling
+from eventmanager.realtime.service import purge_messages
 
 _LIMITS_OF_THEIR_OWN: Final = {
     "/api/auth/login": "login",
@@ -100,6 +101,7 @@ def _tasks(settings: Settings) -> Sequence[Task]:
         *upkeep.TASKS,
         Task("purge_bin", hour, partial(upkeep.purge_bin, bin_days=settings.bin_days)),
         Task("purge_sessions", hour, purge),
+        Task("purge_messages", hour, partial(purge_messages, days=settings.notification_days)),
         Task("forget_answers", hour, forget),
     )
 

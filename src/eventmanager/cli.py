@@ -70,6 +70,7 @@ def serve(
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
+            http="eventmanager.realtime.protocol:HttpProtocol",
             ws="eventmanager.realtime.protocol:Protocol",
             ws_max_size=SOCKET_MESSAGE_BYTES,
             ws_per_message_deflate=False,

@@ -161,10 +161,12 @@ class Worker:
         )
 
     def open(self, user: User, **kwargs: Any) -> connect:
-        """Open a socket as the user."""
+        """Open a socket as the user, going on `after` a cursor if one is given."""
+        after = kwargs.pop("after", None)
+        url = f"{self.url}?{httpx.QueryParams(after=after)}" if after else self.url
         headers = {"Authorization": user.client.headers["Authorization"]}
         headers |= kwargs.pop("headers", {})
-        return connect(self.url, additional_headers=headers, proxy=None, **kwargs)
+        return connect(url, additional_headers=headers, proxy=None, **kwargs)
 
 
 @asynccontextmanager
@@ -182,6 +184,7 @@ async def worker(
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=10,
+            http="eventmanager.realtime.protocol:HttpProtocol",
             ws="eventmanager.realtime.protocol:Protocol",
             ws_max_size=64 * 1024,
             ws_per_message_deflate=False,

@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from eventmanager.core.ids import uuid7
-from eventmanager.realtime.schemas import Notification, notification, write_position
+from eventmanager.realtime.positions import write_position
+from eventmanager.realtime.schemas import Notification, notification
 from eventmanager.realtime.snapshot import Snapshot
 
 BOB, CAROL = uuid7(), uuid7()

@@ -29,12 +29,14 @@ from tests.realtime.conftest import (
 )
 
 
-async def refusal(opening: connect) -> tuple[int, dict[str, Any]]:
+async def refusal(
+    opening: connect, *, media_type: str = "application/problem+json"
+) -> tuple[int, dict[str, Any]]:
     """Return the status and the problem with which a handshake is refused."""
     with pytest.raises(InvalidStatus) as refused:
         await opening
     response = refused.value.response
-    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.headers["Content-Type"] == media_type
     return response.status_code, orjson.loads(response.body)
 
 

@@ -14,13 +14,22 @@ from fastapi.requests import HTTPConnection
 from fastapi.security.base import SecurityBase
 from structlog.contextvars import bind_contextvars
 
+from eventmanager.accounts import tickets
 from eventmanager.accounts.models import GlobalRole
 from eventmanager.accounts.sessions import Caller, SessionCache
 from eventmanager.accounts.tokens import read_access_token
 from eventmanager.core.errors import AdminOnly, InvalidToken, Unauthenticated
 from eventmanager.core.ids import SessionId
 
-__all__ = ["Caller", "ClaimedSession", "CurrentAdmin", "CurrentUser", "bearer_token", "caller_of"]
+__all__ = [
+    "Caller",
+    "ClaimedSession",
+    "CurrentAdmin",
+    "CurrentUser",
+    "bearer_token",
+    "caller_of",
+    "caller_with_ticket",
+]
 
 _PASSWORD_SCHEME: Final = "Password"  # noqa: S105  # a name in the OpenAPI document
 _PASTED_SCHEME: Final = "AccessToken"
@@ -61,6 +70,20 @@ async def caller_of(connection: HTTPConnection, token: str) -> Caller:
     caller = await sessions.caller(state.database, session_id=claims.session_id, now=now)
     if caller.user_id != claims.user_id:
         raise InvalidToken
+    bind_contextvars(user_id=str(caller.user_id))
+    return caller
+
+
+async def caller_with_ticket(connection: HTTPConnection, ticket: str) -> Caller:
+    """Return whose ticket it is, which is then used up.
+
+    Raises `InvalidToken`, or `SessionEnded` as `caller_of` does.
+    """
+    state = connection.app.state
+    now: datetime = state.clock.now()
+    session_id = await tickets.take(state.database, ticket, now=now)
+    sessions: SessionCache = state.sessions
+    caller = await sessions.caller(state.database, session_id=session_id, now=now)
     bind_contextvars(user_id=str(caller.user_id))
     return caller
 

@@ -73,3 +73,15 @@ class RefreshToken(Base):
     )
     issued_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
+
+
+class Ticket(Base):
+    """The SHA-256 of one ticket, with which a browser opens one socket as its session."""
+
+    __tablename__ = "tickets"
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    session_id: Mapped[UUID] = mapped_column(
+        ForeignKey("sessions.id", ondelete="CASCADE"), index=True
+    )
+    expires_at: Mapped[datetime]

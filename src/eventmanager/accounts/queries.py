@@ -225,6 +225,20 @@ CHANGE_SETTINGS = query("""
         held.free_busy AS before
 """)
 
+# A ticket for a session, and its end when it is used: of racing sockets the first takes it.
+ISSUE_TICKET = query("""
+    INSERT INTO tickets (digest, session_id, expires_at) VALUES (:digest, :session_id, :expires_at)
+""")
+TAKE_TICKET = query("""
+    DELETE FROM tickets WHERE digest = :digest
+    RETURNING session_id, expires_at > :now AS is_good
+""")
+PURGE_TICKETS = query("""
+    DELETE FROM tickets
+    WHERE digest IN (SELECT digest FROM tickets WHERE expires_at < :before LIMIT :limit)
+    RETURNING session_id
+""")
+
 # Sessions long over, with their tokens; and tokens spent so long ago that no client still tries
 # them: a replay is then only refused, and no longer ends the session.
 PURGE_SESSIONS = query("""

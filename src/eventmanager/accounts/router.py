@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Cookie, Path, Request, Response
 
-from eventmanager.accounts import service, signing_in, signing_out
+from eventmanager.accounts import service, signing_in, signing_out, tickets
 from eventmanager.accounts.access import ClaimedSession, CurrentUser
 from eventmanager.accounts.dependencies import Given, Hashing, Remembered
 from eventmanager.accounts.schemas import (
@@ -17,6 +17,7 @@ from eventmanager.accounts.schemas import (
     SessionAnswer,
     SignedInAnswer,
     SignIn,
+    TicketAnswer,
 )
 from eventmanager.accounts.tokens import SignedIn
 from eventmanager.core.config import Settings
@@ -176,6 +177,26 @@ async def change_password(
         now=now,
     )
     return Response(status_code=204)
+
+
+@auth.post(
+    "/ws-ticket",
+    status_code=201,
+    summary="Get a ticket for a WebSocket",
+    response_model=TicketAnswer,
+    responses=errors(401),
+)
+async def issue_ticket(
+    *, response: Response, caller: CurrentUser, db: Db, now: Now
+) -> TicketAnswer:
+    """Make a ticket that opens `/api/ws/notifications?ticket=...` once, within 30 seconds.
+
+    For pages in a browser, which can send no `Authorization` header with a WebSocket. The socket is
+    then this session's, and closes with it.
+    """
+    ticket = await tickets.issue(db, caller=caller, now=now)
+    response.headers["Cache-Control"] = "no-store"
+    return TicketAnswer(ticket=ticket, expires_in=tickets.LIFE_SECONDS)
 
 
 @auth.get(

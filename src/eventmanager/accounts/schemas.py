@@ -170,6 +170,13 @@ class TokenAnswer(BaseModel):
     expires_in: Annotated[int, Field(description="Seconds the access token lives.", examples=[900])]
 
 
+class TicketAnswer(BaseModel):
+    """What opens one WebSocket as this session."""
+
+    ticket: Annotated[str, Field(description="Good once.", examples=["2mT1wYhF0mJ0gVbq5..."])]
+    expires_in: Annotated[int, Field(description="Seconds the ticket lives.", examples=[30])]
+
+
 class Profile(BaseModel):
     """A user as they themselves, and an Admin, see them."""
 

@@ -177,12 +177,20 @@ async def change_password(
 
 
 async def purge(db: Database, now: datetime) -> int:
-    """Delete sessions, and spent tokens, that were over thirty days ago; return how many rows."""
+    """Delete sessions, and spent tokens, that were over thirty days ago; return how many rows.
+
+    Tickets go as soon as they are of no use.
+    """
     deleted = 0
-    for statement in (queries.PURGE_SESSIONS, queries.PURGE_TOKENS):
+    long_ago = now - KEPT_AFTER_END
+    for statement, before in (
+        (queries.PURGE_SESSIONS, long_ago),
+        (queries.PURGE_TOKENS, long_ago),
+        (queries.PURGE_TICKETS, now),
+    ):
         batch = PURGED_AT_ONCE
         while batch == PURGED_AT_ONCE:
-            batch = await _purge_batch(db, statement, before=now - KEPT_AFTER_END)
+            batch = await _purge_batch(db, statement, before=before)
             deleted += batch
     return deleted
 

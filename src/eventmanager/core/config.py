@@ -48,6 +48,7 @@ class Settings(BaseSettings):
         False, description="Whether a change without If-Match is refused with 428."
     )
     bin_days: int = Field(30, ge=1, le=3650, description="How long deleted events can be restored.")
+    notification_days: int = Field(30, ge=1, le=3650, description="How long messages are kept.")
     background_tasks: bool = Field(
         True, description="Whether this process takes its turn at the work beside the requests."
     )

@@ -8,7 +8,7 @@
     ├── NotFound               404
     ├── Conflict               409  DuplicateUser, DuplicateGrant, LastOwner, TimeConflict,
     │                              MergeConflict, NothingToUndo, KeyInUse
-    ├── Gone                   410  SyncTokenExpired
+    ├── Gone                   410  SyncTokenExpired, CursorExpired
     ├── PreconditionFailed     412
     ├── Invalid                422  WindowTooFar, WindowTooLong, InvalidCursor, KeyReused
     ├── PreconditionRequired   428
@@ -216,6 +216,13 @@ class SyncTokenExpired(Gone):
 
     code = "sync_token_expired"
     title = "The sync token is no longer good: begin again with GET /api/sync without one"
+
+
+class CursorExpired(Gone):
+    """Messages after the cursor are no longer kept, or it is not of this database."""
+
+    code = "cursor_expired"
+    title = "What comes after this cursor is no longer kept: begin again with GET /api/sync"
 
 
 class PreconditionFailed(EventManagerError):

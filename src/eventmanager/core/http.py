@@ -66,7 +66,7 @@ def json_value(
 
 def next_link(request: Request, **key: str) -> str:
     """Return a `Link` header value (RFC 8288) to the page of this list that begins at `key`."""
-    passed = {"cursor", "skip"}
+    passed = {"cursor", "skip", *key}
     kept = [(k, v) for k, v in request.query_params.multi_items() if k not in passed]
     return f'<{request.url.path}?{urlencode([*kept, *key.items()])}>; rel="next"'
 

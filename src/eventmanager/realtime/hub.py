@@ -17,6 +17,7 @@ from eventmanager.core.database import Database
 from eventmanager.core.errors import Unavailable
 from eventmanager.core.ids import SessionId, UserId
 from eventmanager.realtime import queries
+from eventmanager.realtime.positions import START, Position
 from eventmanager.realtime.schemas import notification
 from eventmanager.realtime.snapshot import Snapshot
 from eventmanager.realtime.subscriber import STOPPING, Subscriber
@@ -42,7 +43,7 @@ class Hub:
         self._database = database
         self._subscribers: dict[UserId, set[Subscriber]] = {}
         self._newcomers: dict[Subscriber, asyncio.Future[None]] = {}
-        self._cursor = (0, 0)
+        self._cursor = START
         self._woken = asyncio.Event()
         self._patience_s: float | None = None
         self._fails = False
@@ -71,12 +72,15 @@ class Hub:
         return [one for of_user in self._subscribers.values() for one in of_user]
 
     @asynccontextmanager
-    async def subscribed(self, caller: Caller) -> AsyncIterator[Subscriber]:
+    async def subscribed(
+        self, caller: Caller, *, after: Position | None = None
+    ) -> AsyncIterator[Subscriber]:
         """Let a socket of the caller hear, inside the block, all that is committed from now on.
 
+        With `after`, all that comes later than that; see `Subscriber` for what of it is queued.
         Raises `Unavailable` when the database does not answer in time.
         """
-        subscriber = Subscriber(caller.user_id, SessionId(caller.session_id))
+        subscriber = Subscriber(caller.user_id, SessionId(caller.session_id), after=after)
         admitted = asyncio.get_running_loop().create_future()
         self._newcomers[subscriber] = admitted
         self.wake()
@@ -134,7 +138,7 @@ class Hub:
         messages = [row for row in rows if row["id"] is not None]
         for number, row in enumerate(messages, start=1):
             # Before it is handed out: one that cannot be must not be read for ever.
-            self._cursor = (row["transaction_id"], row["position"])
+            self._cursor = Position(row["transaction_id"], row["position"])
             self._hand_out(row)
             if number % ROUND == 0:
                 # The writers send what they have, so that a socket that keeps up stays so.
@@ -143,7 +147,7 @@ class Hub:
             self.wake()
         else:
             # All that is older than `xmin` is read; positions begin at one.
-            self._cursor = (snapshot.xmin, 0)
+            self._cursor = Position(snapshot.xmin, 0)
         self._patience_s = self._until_next(unsettled=rows[0]["unsettled"])
         self._admit(newcomers, snapshot)
 
@@ -152,7 +156,7 @@ class Hub:
             row = await read.first(queries.PRESENT)
         assert row is not None
         snapshot = Snapshot.read(row["snapshot"])
-        self._cursor = (snapshot.xmin, 0)
+        self._cursor = Position(snapshot.xmin, 0)
         self._patience_s = POLL_SECONDS
         return snapshot
 
@@ -169,10 +173,9 @@ class Hub:
             )
 
     def _hand_out(self, row: asyncpg.Record) -> None:
+        place = Position(row["transaction_id"], row["position"])
         hearing = [
-            one
-            for one in self._subscribers.get(row["recipient_id"], ())
-            if one.hears(row["transaction_id"])
+            one for one in self._subscribers.get(row["recipient_id"], ()) if one.hears(place)
         ]
         if hearing:
             text = notification(dict(row))
@@ -191,6 +194,6 @@ class Hub:
             admitted = self._newcomers.pop(subscriber, None)
             if admitted is None or admitted.done():
                 continue
-            subscriber.since = snapshot
+            subscriber.since, subscriber.until = snapshot, self._cursor
             self._subscribers.setdefault(subscriber.user_id, set()).add(subscriber)
             admitted.set_result(None)

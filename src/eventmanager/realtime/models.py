@@ -1,9 +1,12 @@
-"""Messages: rows written with a change, one for each user who is to hear of it."""
+"""Messages: rows written with a change, one for each user who is to hear of it.
+
+And how far each user has read them, and up to where they are no longer kept.
+"""
 
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -36,3 +39,30 @@ class Message(Base):
     occurred_at: Mapped[datetime]
 
     __table_args__ = (Index("ix_messages_recipient", "recipient_id", "transaction_id", "position"),)
+
+
+class ReadMark(Base):
+    """Up to where a user has read; it only moves on."""
+
+    __tablename__ = "read_marks"
+
+    user_id: Mapped[UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    transaction_id: Mapped[int] = mapped_column(TransactionId())
+    position: Mapped[int] = mapped_column(BigInteger)
+
+
+class PurgeMark(Base):
+    """The last message in the order of all that was purged: one row, and none before the first.
+
+    Whoever goes on from before it may have missed something.
+    """
+
+    __tablename__ = "purge_mark"
+
+    is_only: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    transaction_id: Mapped[int] = mapped_column(TransactionId())
+    position: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (CheckConstraint("is_only", name="is_only"),)

@@ -8,6 +8,14 @@ from typing import Final
 
 from eventmanager.core.database import query
 
+_TRANSACTION: Final = "CAST(CAST(:after_transaction AS text) AS xid8)"
+_AFTER: Final = f"({_TRANSACTION}, CAST(:after_position AS bigint))"
+# What is handed out is older than every running transaction; a cursor that is not was given out by
+# another database, or by this one before it was restored.
+_EXPIRED: Final = f"""
+    (EXISTS (SELECT FROM purge_mark p WHERE (p.transaction_id, p.position) > {_AFTER})
+     OR {_TRANSACTION} >= s.xmin)"""
+
 # The database's present, for one who has nothing to read yet.
 PRESENT: Final = query("SELECT CAST(pg_current_snapshot() AS text) AS snapshot")
 
@@ -31,6 +39,85 @@ NEXT: Final = query("""
         LIMIT :limit
     ) m ON true
     ORDER BY m.transaction_id, m.position
+""")
+
+# The caller's settled messages between two positions. At least one row, for whether what came
+# after the first of them is no longer kept, or it is of no message that has been read here.
+BETWEEN: Final = query(f"""
+    SELECT {_EXPIRED} AS expired,
+           CAST(CAST(m.transaction_id AS text) AS bigint) AS transaction_id, m.position,
+           m.id, m.recipient_id, m.event_id, m.initiator_id, m.type, m.data, m.occurred_at
+    FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin) s
+    LEFT JOIN LATERAL (
+        SELECT * FROM messages
+        WHERE recipient_id = :caller_id
+          AND (transaction_id, position) > {_AFTER}
+          AND (transaction_id, position)
+              <= (CAST(CAST(:until_transaction AS text) AS xid8), CAST(:until_position AS bigint))
+          AND transaction_id < s.xmin
+        ORDER BY transaction_id, position
+        LIMIT :limit
+    ) m ON true
+    ORDER BY m.transaction_id, m.position
+""")
+
+# Whether a cursor is too old, or of no message that has been read here.
+EXPIRED: Final = query(f"""
+    SELECT {_EXPIRED} AS expired FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin) s
+""")
+
+# Moves on how far the caller has read, unless the cursor is of no message that has been read here.
+READ: Final = query(f"""
+    WITH known AS (
+        SELECT {_TRANSACTION} < pg_snapshot_xmin(pg_current_snapshot()) AS is_ours
+    ), moved AS (
+        INSERT INTO read_marks (user_id, transaction_id, position)
+        SELECT CAST(:caller_id AS uuid), {_TRANSACTION}, CAST(:after_position AS bigint)
+        FROM known WHERE is_ours
+        ON CONFLICT (user_id) DO UPDATE
+        SET transaction_id = excluded.transaction_id, position = excluded.position
+        WHERE (read_marks.transaction_id, read_marks.position)
+              < (excluded.transaction_id, excluded.position)
+    )
+    SELECT is_ours FROM known
+""")
+
+# How many settled messages the caller has not read, up to a limit.
+UNREAD: Final = query("""
+    SELECT count(*) AS unread FROM (
+        SELECT FROM messages
+        WHERE recipient_id = :caller_id
+          AND (transaction_id, position) > (
+              coalesce((SELECT transaction_id FROM read_marks WHERE user_id = :caller_id),
+                       CAST('0' AS xid8)),
+              coalesce((SELECT position FROM read_marks WHERE user_id = :caller_id), 0))
+          AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+        LIMIT :limit
+    ) unread
+""")
+
+# Deletes those of the oldest messages that are old enough, and remembers the last of them.
+PURGE: Final = query("""
+    WITH oldest AS MATERIALIZED (
+        SELECT transaction_id, position, occurred_at FROM messages
+        WHERE transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+        ORDER BY transaction_id, position
+        LIMIT :limit
+    ), purged AS (
+        DELETE FROM messages m USING oldest
+        WHERE m.transaction_id = oldest.transaction_id AND m.position = oldest.position
+          AND oldest.occurred_at < :before
+        RETURNING m.transaction_id, m.position
+    ), remembered AS (
+        INSERT INTO purge_mark (transaction_id, position)
+        SELECT transaction_id, position FROM purged
+        ORDER BY transaction_id DESC, position DESC LIMIT 1
+        ON CONFLICT (is_only) DO UPDATE
+        SET transaction_id = excluded.transaction_id, position = excluded.position
+        WHERE (purge_mark.transaction_id, purge_mark.position)
+              < (excluded.transaction_id, excluded.position)
+    )
+    SELECT count(*) AS purged FROM purged
 """)
 
 # Those of the given sessions that live.

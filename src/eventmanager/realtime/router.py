@@ -1,46 +1,185 @@
-"""The WebSocket: who may open it, from where; then the hub and the socket do the rest."""
+"""News over HTTP, as a stream, and over the WebSocket: who may listen, and from where on."""
 
 import time
-from typing import Final
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
 
 import structlog
-from fastapi import APIRouter, WebSocket
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, WebSocket
 from structlog.contextvars import bind_contextvars
 
-from eventmanager.accounts.access import Caller, bearer_token, caller_of
+from eventmanager.accounts.access import (
+    Caller,
+    CurrentUser,
+    bearer_token,
+    caller_of,
+    caller_with_ticket,
+)
 from eventmanager.core.config import Settings
+from eventmanager.core.database import Database
 from eventmanager.core.errors import EventManagerError, Unauthenticated
+from eventmanager.core.http import LINK, Db, errors, json_bytes, next_link
 from eventmanager.core.ids import uuid7
+from eventmanager.core.paging import Limit
 from eventmanager.core.problems import status_of
+from eventmanager.realtime import service
 from eventmanager.realtime.news import News
 from eventmanager.realtime.origin import check_origin
+from eventmanager.realtime.positions import Position, read_position, write_position
+from eventmanager.realtime.resuming import texts
+from eventmanager.realtime.schemas import (
+    MAX_CURSOR,
+    Notification,
+    ReadUpTo,
+    Unread,
+    notification,
+)
 from eventmanager.realtime.sockets import attend
+from eventmanager.realtime.streams import EventStream
+from eventmanager.realtime.subscriber import Subscriber
 
 DENIAL_EXTENSION: Final = "websocket.http.response"
+_EXPIRED: Final = (
+    "`cursor_expired`: what came after the cursor is no longer kept (`NOTIFICATION_DAYS`), or the"
+    " cursor is of another database. Begin again at `restart`"
+)
 
-router = APIRouter()
+router: Final = APIRouter(prefix="/api/notifications", tags=["notifications"])
+socket: Final = APIRouter()
 _log = structlog.get_logger("app")
 
 
-@router.websocket("/api/ws/notifications")
+async def _after(
+    after: Annotated[
+        str | None,
+        Query(max_length=MAX_CURSOR, description="The `cursor` of the last one you have."),
+    ] = None,
+) -> Position | None:
+    return read_position(after) if after else None
+
+
+After = Annotated[Position | None, Depends(_after)]
+
+
+@router.get(
+    "",
+    summary="List one's notifications",
+    response_model=list[Notification],
+    responses={200: {"headers": LINK}, **errors(401, 410, 422, _410=_EXPIRED)},
+)
+async def list_notifications(
+    request: Request, caller: CurrentUser, db: Db, after: After, limit: Limit = 100
+) -> Response:
+    """Return what came after a cursor, or all that is kept, in the order of the cursors.
+
+    Ask again with the `cursor` of the last one you have: none is ever skipped, however late the
+    change it tells of was committed.
+    """
+    found = await service.messages(db, reader=caller.user_id, after=after, limit=limit + 1)
+    page = found[:limit]
+    headers = {}
+    if len(found) > limit:
+        last = write_position(page[-1]["transaction_id"], page[-1]["position"])
+        headers["Link"] = next_link(request, after=last)
+    return json_bytes(b"[%b]" % b",".join(notification(dict(row)) for row in page), headers=headers)
+
+
+@router.get(
+    "/unread",
+    summary="Count what one has not read",
+    response_model=Unread,
+    responses=errors(401),
+)
+async def count_unread(caller: CurrentUser, db: Db) -> Unread:
+    """Return how many notifications came after the last one marked as read."""
+    count = await service.count_unread(db, reader=caller.user_id)
+    return Unread(unread=min(count, service.COUNTED), more=count > service.COUNTED)
+
+
+@router.post(
+    "/read",
+    status_code=204,
+    summary="Mark as read",
+    responses=errors(
+        401, 410, 422, _410="`cursor_expired`: the cursor is of another database; see `restart`"
+    ),
+)
+async def mark_read(read: ReadUpTo, caller: CurrentUser, db: Db) -> Response:
+    """Mark everything up to a cursor as read; what is read stays read."""
+    until = read_position(read.cursor, loc=("body", "cursor"))
+    await service.mark_read(db, reader=caller.user_id, until=until)
+    return Response(status_code=204)
+
+
+async def _subscriber(
+    request: Request,
+    caller: CurrentUser,
+    db: Db,
+    after: After,
+    last_event_id: Annotated[
+        str | None,
+        Header(max_length=MAX_CURSOR, description="As `after`, and before it: browsers send it."),
+    ] = None,
+) -> AsyncIterator[Subscriber]:
+    """Subscribe the caller until the stream has ended; raises `CursorExpired`, `Unavailable`."""
+    if last_event_id:
+        after = read_position(last_event_id, loc=("header", "Last-Event-ID"))
+    if after is not None:
+        await service.check_kept(db, after)
+    news: News = request.app.state.news
+    async with news.hub.subscribed(caller, after=after) as subscriber:
+        yield subscriber
+
+
+@router.get(
+    "/stream",
+    status_code=200,
+    summary="Listen to one's notifications",
+    response_class=EventStream,
+    responses={
+        200: {
+            "description": "Events without end: `id` is the cursor, `event` the type, `data` a"
+            " `Notification`. A comment comes every 15 seconds",
+            "content": {
+                "text/event-stream": {
+                    "schema": {"type": "string"},
+                    "example": "id: AAAAAAAAAyAAAAAAAAAACQ\nevent: event_updated\ndata: {...}\n\n",
+                }
+            },
+        },
+        **errors(401, 410, 422, _410=_EXPIRED),
+    },
+)
+async def stream(subscriber: Annotated[Subscriber, Depends(_subscriber)], db: Db) -> EventStream:
+    """Send what happens as server-sent events, until the session ends or the server stops.
+
+    With `Last-Event-ID` or `after`, all that came after that first, none skipped or doubled. A
+    client that does not keep up is cut off; it comes again with the last id it has.
+    """
+    return EventStream(subscriber, texts=texts(db, subscriber))
+
+
+@socket.websocket("/api/ws/notifications")
 async def notifications(websocket: WebSocket) -> None:
     """Tell the caller about changes of the events they may read, until either side closes.
 
-    Every message from here is one `Notification` as JSON text. A refusal comes before the socket
-    is open, as the problem that any other route would answer; from a server that cannot say so,
-    as a close with 4000 plus the status.
+    Every message from here is one `Notification` as JSON text; with `?after=<cursor>`, all that
+    came after that first. A refusal comes before the socket is open, as the problem that any other
+    route would answer; from a server that cannot say so, as a close with 4000 plus the status.
     """
     request_id = uuid7().hex
     websocket.scope.setdefault("state", {})["request_id"] = request_id
     bind_contextvars(request_id=request_id)
+    database: Database = websocket.app.state.database
     try:
         caller = await _caller(websocket)
+        after = await _resumed(websocket, database)
         news: News = websocket.app.state.news
-        async with news.hub.subscribed(caller) as subscriber:
+        async with news.hub.subscribed(caller, after=after) as subscriber:
             await websocket.accept()
             _log.info("socket_opened", path=websocket.url.path)
             began = time.monotonic()
-            code = await attend(websocket, subscriber)
+            code = await attend(websocket, subscriber, texts=texts(database, subscriber))
             seconds = round(time.monotonic() - began, 1)
             _log.info("socket_closed", path=websocket.url.path, code=code, seconds=seconds)
     except EventManagerError as error:
@@ -54,6 +193,18 @@ async def _caller(websocket: WebSocket) -> Caller:
     settings: Settings = websocket.app.state.settings
     check_origin(websocket, allowed=settings.cors_origins)
     token = bearer_token(websocket)
-    if token is None:
+    if token is not None:
+        return await caller_of(websocket, token)
+    ticket = websocket.query_params.get("ticket")
+    if not ticket:
         raise Unauthenticated
-    return await caller_of(websocket, token)
+    return await caller_with_ticket(websocket, ticket)
+
+
+async def _resumed(websocket: WebSocket, database: Database) -> Position | None:
+    cursor = websocket.query_params.get("after")
+    if not cursor:
+        return None
+    after = read_position(cursor)
+    await service.check_kept(database, after)
+    return after

@@ -1,16 +1,17 @@
 """Notifications: a message as its recipient reads it."""
 
-import base64
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from eventmanager.core.time import rfc3339
+from eventmanager.realtime.positions import write_position
 
+MAX_CURSOR: Final = 200
 _PERMISSION: Final = "permission_"
 # What happened, to `{title}`; for permissions, by whether it happened to the recipient.
 _SENTENCES: Final[Mapping[str, str]] = {
@@ -48,6 +49,25 @@ class Notification(BaseModel):
     data: dict[str, Any] = Field(description="The facts; which ones depends on the type.")
 
 
+class ReadUpTo(BaseModel):
+    """How far the caller has read."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cursor: str = Field(
+        max_length=MAX_CURSOR,
+        description="The `cursor` of the last notification that was read.",
+        examples=["AAAAAAAAAyAAAAAAAAAACQ"],
+    )
+
+
+class Unread(BaseModel):
+    """How many notifications wait for the caller."""
+
+    unread: int = Field(description="At most 1,000 are counted.", examples=[3])
+    more: bool = Field(description="Whether there are more than that.", examples=[False])
+
+
 def notification(row: Mapping[str, Any]) -> bytes:
     """Return the JSON of a `Notification` for a row of `messages`.
 
@@ -70,12 +90,6 @@ def notification(row: Mapping[str, Any]) -> bytes:
         "data": data,
     }
     return orjson.dumps(written)
-
-
-def write_position(transaction_id: int, position: int) -> str:
-    """Return a message's place in the order of all, opaque to clients."""
-    raw = transaction_id.to_bytes(8, "big") + position.to_bytes(8, "big")
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _sentence(kind: str, data: Mapping[str, Any], *, recipient_id: UUID) -> str:

@@ -1,6 +1,7 @@
-"""One open socket: what is queued for it is sent, what its client says is read and dropped."""
+"""One open socket: what there is for it is sent, what its client says is read and dropped."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -13,10 +14,10 @@ _GONE: Final = (WebSocketDisconnect, RuntimeError)
 """How Starlette says that the client, or the server, has closed the socket in the meantime."""
 
 
-async def attend(websocket: WebSocket, subscriber: Subscriber) -> int:
+async def attend(websocket: WebSocket, subscriber: Subscriber, *, texts: AsyncIterator[str]) -> int:
     """Serve an accepted socket until either side closes it, and return the code it closed with."""
     reading = asyncio.create_task(_read(websocket))
-    writing = asyncio.create_task(_write(websocket, subscriber))
+    writing = asyncio.create_task(_write(websocket, subscriber, texts))
     first: set[asyncio.Future[Any]] = {reading, writing, subscriber.ended}
     try:
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
@@ -47,9 +48,8 @@ async def _read(websocket: WebSocket) -> int:
             return code
 
 
-async def _write(websocket: WebSocket, subscriber: Subscriber) -> None:
-    while True:
-        text = await subscriber.next()
+async def _write(websocket: WebSocket, subscriber: Subscriber, texts: AsyncIterator[str]) -> None:
+    async for text in texts:
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await websocket.send_text(text)

@@ -1,0 +1,96 @@
+"""What one does with messages later than they were told: read, mark as read, purge."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import asyncpg
+
+from eventmanager.core.database import Database
+from eventmanager.core.errors import CursorExpired
+from eventmanager.core.ids import UserId
+from eventmanager.realtime import queries
+from eventmanager.realtime.positions import END, START, Position
+
+RESTART: Final = "/api/sync"
+COUNTED: Final = 1000
+_PURGED_AT_ONCE: Final = 1000
+
+
+async def messages(
+    db: Database,
+    *,
+    reader: UserId,
+    after: Position | None,
+    until: Position = END,
+    limit: int,
+) -> list[asyncpg.Record]:
+    """Return the reader's messages after a position, or from the oldest that is kept, in order.
+
+    Only settled ones, so that none can appear before the last of them later. Raises
+    `CursorExpired` when some that came after the position are no longer kept.
+    """
+    start = after or START
+    async with db.reading() as read:
+        rows = await read.all(
+            queries.BETWEEN,
+            caller_id=reader,
+            after_transaction=str(start.transaction_id),
+            after_position=start.number,
+            until_transaction=str(until.transaction_id),
+            until_position=until.number,
+            limit=limit,
+        )
+    if after is not None and rows[0]["expired"]:
+        raise CursorExpired(restart=RESTART)
+    return [row for row in rows if row["id"] is not None]
+
+
+async def check_kept(db: Database, after: Position) -> None:
+    """Raise `CursorExpired` unless all messages that came after a position are still kept."""
+    async with db.reading() as read:
+        row = await read.first(
+            queries.EXPIRED,
+            after_transaction=str(after.transaction_id),
+            after_position=after.number,
+        )
+    if row is None or row["expired"]:
+        raise CursorExpired(restart=RESTART)
+
+
+async def mark_read(db: Database, *, reader: UserId, until: Position) -> None:
+    """Remember that the reader has read everything up to a position; never less than before.
+
+    Raises `CursorExpired` for a position that this database has not reached.
+    """
+    async with db.reading() as read:
+        row = await read.first(
+            queries.READ,
+            caller_id=reader,
+            after_transaction=str(until.transaction_id),
+            after_position=until.number,
+        )
+    if row is None or not row["is_ours"]:
+        raise CursorExpired(restart=RESTART)
+
+
+async def count_unread(db: Database, *, reader: UserId) -> int:
+    """Return how many messages wait for the reader; one more than `COUNTED` stands for more."""
+    async with db.reading() as read:
+        row = await read.first(queries.UNREAD, caller_id=reader, limit=COUNTED + 1)
+    assert row is not None
+    count: int = row["unread"]
+    return count
+
+
+async def purge_messages(db: Database, now: datetime, *, days: int) -> int:
+    """Delete the messages of more than so many days ago and return how many there were."""
+    total, purged = 0, 1
+    while purged:
+        async with db.reading() as read:
+            row = await read.first(
+                queries.PURGE, before=now - timedelta(days=days), limit=_PURGED_AT_ONCE
+            )
+        assert row is not None
+        purged = row["purged"]
+        total += purged
+    return total
