@@ -28,7 +28,7 @@ from tests.e2e.conftest import Server, make_database, serving
 
 CLIENTS: Final = 32
 ROUNDS: Final = 20
-RACE_SECONDS: Final = 10.0
+RACE_SECONDS: Final = 8.0
 SEED: Final = 20261122
 ZONES: Final = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata")
 NOW: Final = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)

@@ -21,7 +21,7 @@ from tests.sync.conftest import Copy, listing, retitle
 
 WRITERS: Final = 16
 SECONDS: Final = 6.0
-HELD_SECONDS: Final = 4.0
+HELD_SECONDS: Final = 3.0
 ROLES: Final = ("Owner", "Editor", "Viewer")
 START: Final = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(days=30)
 _NAMES: Final = itertools.count(1)

@@ -34,13 +34,13 @@ from tests.e2e.conftest import (
     serving,
 )
 
-ROUNDS: Final = int(os.environ.get("E2E_ROUNDS", "10"))
+ROUNDS: Final = int(os.environ.get("E2E_ROUNDS", "4"))
 KILLS: Final = int(os.environ.get("E2E_KILLS", "1"))
 CLIENTS: Final = 64
 WRITERS: Final = 16
 USERS: Final = 4
 WORKERS: Final = 3
-EDIT_SECONDS: Final = 4.0
+EDIT_SECONDS: Final = 3.0
 # So many requests are acknowledged before each kill, and a bit more.
 BEFORE_A_KILL: Final = 250
 RETRY_SECONDS: Final = 0.05

@@ -32,7 +32,7 @@ from tests.conftest import MovableClock, User, register, started
 from tests.events import model
 from tests.events.model import EXCLUDED, Calendar, Edited, Entry, Event, Pattern, Place, Rule
 
-EXAMPLES: Final = int(os.environ.get("STATE_MACHINE_EXAMPLES", "18"))
+EXAMPLES: Final = int(os.environ.get("STATE_MACHINE_EXAMPLES", "12"))
 STEPS: Final = int(os.environ.get("STATE_MACHINE_STEPS", "25"))
 SEEDED: Final = "STATE_MACHINE_EXAMPLES" not in os.environ
 # What fails is made shorter only on demand, as that takes minutes.
