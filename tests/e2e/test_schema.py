@@ -22,7 +22,7 @@ from eventmanager.app import create_app
 from eventmanager.core.config import Settings
 from tests.e2e.conftest import Server, serving, sign_up
 
-EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "10"))
 # These end the very session that the other requests need.
 _ENDING = {"POST /api/auth/logout", "POST /api/auth/password"}
 # An answer without end, which this client would wait for.
