@@ -45,8 +45,11 @@ async def test_a_task_whose_process_dies_can_be_taken_by_another(
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
 
+    ran = 0
+
     async def done(_: Database, __: datetime) -> None:
-        return
+        nonlocal ran
+        ran += 1
 
     again = Task("dying", timedelta(hours=1), done)
     async with asyncio.timeout(10):
@@ -55,6 +58,7 @@ async def test_a_task_whose_process_dies_can_be_taken_by_another(
             again, database, database_url=database_url, now=NOW
         ):
             await asyncio.sleep(0.01)
+    assert ran == 1
 
 
 async def test_a_task_that_fails_is_tried_again(database: Database, database_url: str) -> None:
@@ -75,3 +79,4 @@ async def test_a_task_that_fails_is_tried_again(database: Database, database_url
         asyncio.timeout(10),
     ):
         await twice.wait()
+    assert runs >= 2
