@@ -196,6 +196,14 @@ async def test_where_if_match_is_required_a_change_without_it_is_428(
         for method, path, body in requests:
             refused = await user.client.request(method, path, json=body)
             assert (refused.status_code, refused.json()["code"]) == (428, "precondition_required")
+        # What can't be merged is not let through by saying so.
+        for method, path in (
+            ("DELETE", url),
+            ("POST", f"{url}/undo"),
+            ("POST", f"{url}/rollback/1"),
+        ):
+            bare = await user.client.request(method, path, params={"base_version": 1})
+            assert bare.status_code == 428
         merged = await user.client.patch(url, json={"title": "Y"}, params={"base_version": 1})
         assert merged.status_code == 200
         tagged = await user.client.patch(url, json={"title": "Z"}, headers={"If-Match": '"2"'})

@@ -24,21 +24,27 @@ async def _now(request: Request) -> datetime:
     return now
 
 
-async def _precondition(
-    request: Request,
-    if_match: Annotated[
-        str | None,
-        Header(description='The ETag that the change is based on, e.g. `"3"`; 412 if it is stale.'),
-    ] = None,
-) -> str | None:
-    """Return `If-Match`; raises `PreconditionRequired` where the server insists on it.
+_Tags = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        description='The ETag that the change is based on, e.g. `"3"`; 412 if it is stale.',
+    ),
+]
 
-    A change that is to be merged says by `base_version` what it is based on.
-    """
-    required = request.app.state.settings.require_if_match
-    if required and if_match is None and "base_version" not in request.query_params:
+
+async def _precondition(request: Request, if_match: _Tags = None) -> str | None:
+    """Return `If-Match`; raises `PreconditionRequired` where the server insists on it."""
+    if if_match is None and request.app.state.settings.require_if_match:
         raise PreconditionRequired
     return if_match
+
+
+async def _base(request: Request, if_match: _Tags = None) -> str | None:
+    """Return `If-Match` of a change that may say by `base_version` instead what it is based on."""
+    if "base_version" in request.query_params:
+        return if_match
+    return await _precondition(request, if_match)
 
 
 MEBIBYTE: Final = 1024 * 1024
@@ -47,6 +53,7 @@ _VERSION_TAG: Final = re.compile(r'"([1-9][0-9]{0,8})"')
 Db = Annotated[Database, Depends(_database)]
 Now = Annotated[datetime, Depends(_now)]
 IfMatch = Annotated[str | None, Depends(_precondition)]
+IfMatchOrBase = Annotated[str | None, Depends(_base)]
 
 
 def json_bytes(

@@ -20,6 +20,7 @@ from eventmanager.events.parameters import (
     Changing,
     Cursor,
     Deleting,
+    Merging,
     Resolve,
     TheEvent,
     changed,
@@ -192,7 +193,7 @@ async def get_occurrence(
     "/{recurrence_id}",
     summary="Change an occurrence, or the series from it",
     response_model=OccurrenceRead | EventRead,
-    responses={200: {"headers": ETAG}, **errors(401, 403, 404, 412, 413, 422), **CONFLICT},
+    responses={200: {"headers": ETAG}, **errors(401, 403, 404, 412, 413, 422, 428), **CONFLICT},
 )
 async def change_occurrence(
     event_id: TheEvent,
@@ -201,7 +202,7 @@ async def change_occurrence(
     caller: CurrentUser,
     db: Db,
     now: Now,
-    terms: Changing,
+    terms: Merging,
     scope: InScope = Scope.THIS,
     base_version: BaseVersion = None,
     resolve: Resolve = None,
@@ -229,7 +230,7 @@ async def change_occurrence(
     "/{recurrence_id}",
     status_code=204,
     summary="Delete an occurrence, or the series from it",
-    responses=errors(401, 403, 404, 412, 422),
+    responses=errors(401, 403, 404, 412, 422, 428),
 )
 async def delete_occurrence(
     event_id: TheEvent,
@@ -258,7 +259,7 @@ async def delete_occurrence(
     "/{recurrence_id}/reset",
     summary="Reset an occurrence",
     response_model=OccurrenceRead,
-    responses={200: {"headers": ETAG}, **errors(401, 403, 404, 412, 422), **CONFLICT},
+    responses={200: {"headers": ETAG}, **errors(401, 403, 404, 412, 422, 428), **CONFLICT},
 )
 async def reset_occurrence(
     event_id: TheEvent,

@@ -8,7 +8,7 @@ from fastapi import Depends, Path, Query, Request, Response
 
 from eventmanager.accounts.once import InOnce
 from eventmanager.core.errors import Invalid
-from eventmanager.core.http import IfMatch, etag, json_bytes, next_link, versions_in
+from eventmanager.core.http import IfMatch, IfMatchOrBase, etag, json_bytes, next_link, versions_in
 from eventmanager.core.time import Instant, Window
 from eventmanager.events import lists
 from eventmanager.events.merging import Side
@@ -57,12 +57,22 @@ async def _changing(
     return Terms(versions_in(if_match), allow=allow, dry_run=dry_run, once=once)
 
 
+async def _merging(
+    if_match: IfMatchOrBase,
+    once: InOnce,
+    on_conflict: OnConflict = "refuse",
+    dry_run: DryRun = False,
+) -> Terms:
+    return await _changing(if_match, once, on_conflict, dry_run)
+
+
 async def _deleting(if_match: IfMatch, once: InOnce, dry_run: DryRun = False) -> Terms:
     return Terms(versions_in(if_match), dry_run=dry_run, once=once)
 
 
 Booking = Annotated[Terms, Depends(_booking)]
 Changing = Annotated[Terms, Depends(_changing)]
+Merging = Annotated[Terms, Depends(_merging)]
 Deleting = Annotated[Terms, Depends(_deleting)]
 
 ETAG: Final[dict[str, Any]] = {

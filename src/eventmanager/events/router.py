@@ -23,6 +23,7 @@ from eventmanager.events.parameters import (
     Changing,
     Cursor,
     Deleting,
+    Merging,
     Resolve,
     TheEvent,
     changed,
@@ -223,7 +224,7 @@ async def change_event(
     caller: CurrentUser,
     db: Db,
     now: Now,
-    terms: Changing,
+    terms: Merging,
     base_version: BaseVersion = None,
     resolve: Resolve = None,
 ) -> Response:
@@ -256,7 +257,7 @@ for _method in ("PUT", "PATCH"):
         response_model=EventRead,
         responses={
             200: {"headers": ETAG},
-            **errors(401, 403, 404, 412, 413, 422),
+            **errors(401, 403, 404, 412, 413, 422, 428),
             **CONFLICT,
         },
     )
@@ -266,7 +267,7 @@ for _method in ("PUT", "PATCH"):
     "/{id}",
     status_code=204,
     summary="Delete an event",
-    responses=errors(401, 403, 404, 412, 422),
+    responses=errors(401, 403, 404, 412, 422, 428),
 )
 async def delete_event(
     event_id: TheEvent,
@@ -298,7 +299,7 @@ async def delete_event(
     summary="Bring back a version",
     tags=["history"],
     response_model=EventRead,
-    responses={200: {"headers": ETAG}, **errors(401, 403, 404, 412, 422), **CONFLICT},
+    responses={200: {"headers": ETAG}, **errors(401, 403, 404, 412, 422, 428), **CONFLICT},
 )
 async def roll_back(
     event_id: TheEvent,
@@ -328,7 +329,7 @@ async def roll_back(
     summary="Take a change back",
     tags=["history"],
     response_model=EventRead,
-    responses={200: {"headers": ETAG}, **errors(401, 403, 404, 412, 422), **CONFLICT},
+    responses={200: {"headers": ETAG}, **errors(401, 403, 404, 412, 422, 428), **CONFLICT},
 )
 async def undo_change(
     event_id: TheEvent,
