@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime, time
 from itertools import islice, product
 from math import prod
 from typing import Final, NamedTuple
@@ -20,6 +20,17 @@ from eventmanager.recurrence.rule import Rule, parse_rule
 from eventmanager.recurrence.values import ByDay, Frequency
 from eventmanager.recurrence.walk import instances, make_walk
 from eventmanager.recurrence.wallclock import LAST_YEAR, as_utc, instant_of
+from eventmanager.recurrence.words import (
+    MONTHS,
+    ROOM,
+    cut,
+    date_in_words,
+    joined,
+    moment_in_words,
+    nth,
+    numbers_in_words,
+    ordinal,
+)
 
 
 def describe(pattern: str, *, start: datetime, time_zone: ZoneInfo, all_day: bool = False) -> str:
@@ -74,7 +85,7 @@ def _rule(rule: Rule, start: datetime) -> str:
     phrase = _PHRASES[rule.frequency](filled, ordinals)
     text = phrase.days + _times(rule, start) + phrase.limits
     if rule.by_set_pos and not ordinals:
-        places = _numbers(rule.by_set_pos, lambda place: f"the {_word(place)}")
+        places = numbers_in_words(rule.by_set_pos, lambda place: f"the {ordinal(place)}")
         text += f", only {places} of these each {_UNITS[rule.frequency]}"
     if _week_start_matters(filled, start, chosen=bool(rule.by_set_pos)):
         text += f", with weeks starting on {_WEEKDAYS[rule.week_start]}"
@@ -149,7 +160,7 @@ def _yearly(rule: Rule, ordinals: tuple[int, ...]) -> _Phrase:
     """Say a YEARLY rule: one part says the days, the others what they must fall on."""
     text = _every(rule)
     if rule.by_week_no:
-        text += f" in {_numbers(rule.by_week_no, _week)}{_of_the_year(rule.by_week_no)}"
+        text += f" in {numbers_in_words(rule.by_week_no, _week)}{_of_the_year(rule.by_week_no)}"
     if rule.by_day:
         text += f" on {_yearly_weekdays(rule, ordinals)}"
     elif rule.by_month_day:
@@ -158,7 +169,9 @@ def _yearly(rule: Rule, ordinals: tuple[int, ...]) -> _Phrase:
     if rule.by_day and rule.by_month_day:
         falls_on.append(_month_days(rule.by_month_day, "or") + " of the month")
     if rule.by_year_day:
-        year_days = _numbers(rule.by_year_day, _year_day, "or" if _has_days(rule) else "and")
+        year_days = numbers_in_words(
+            rule.by_year_day, _year_day, "or" if _has_days(rule) else "and"
+        )
         falls_on.append(year_days + _of_the_year(rule.by_year_day))
     if falls_on:
         text += (" that falls on " if _has_days(rule) else " on ") + " and on ".join(falls_on)
@@ -211,7 +224,7 @@ def _months(rule: Rule) -> str:
     """Name the months of BYMONTH, or every one."""
     if len(rule.by_month) in {0, len(ALL_MONTHS)}:
         return "every month"
-    return _joined([_MONTHS[month] for month in rule.by_month])
+    return joined([MONTHS[month] for month in rule.by_month])
 
 
 def _in_months(rule: Rule, word: str = ", only in ") -> str:
@@ -229,22 +242,22 @@ def _plain(
         return several
     if len(weekdays) == len(_WEEKDAYS):
         return every
-    return _joined([_WEEKDAYS[weekday] for weekday in weekdays], word)
+    return joined([_WEEKDAYS[weekday] for weekday in weekdays], word)
 
 
 def _weekdays(days: Sequence[ByDay], ordinals: tuple[int, ...] = ()) -> str:
     """Say BYDAY within a month or year: "the last Friday", "every Monday"; lists are unions."""
     if ordinals:
-        return f"the {_numbers(ordinals, _word)} {_plain(days, word='or')}"
+        return f"the {numbers_in_words(ordinals, ordinal)} {_plain(days, word='or')}"
     plain = [day for day in days if not day.ordinal]
     counted = [day for day in _forward_first(days) if day.ordinal]
     if not plain and len({day.weekday for day in counted}) == 1:
-        words = _numbers([day.ordinal for day in counted], _word)
+        words = numbers_in_words([day.ordinal for day in counted], ordinal)
         return f"the {words} {_WEEKDAYS[counted[0].weekday]}"
     if not counted:
         return f"every {_plain(plain)}"
-    items = [(f"the {_word(day.ordinal)} {_WEEKDAYS[day.weekday]}", 1) for day in counted]
-    return _cut([*items, *((f"every {_WEEKDAYS[day.weekday]}", 1) for day in plain)])
+    items = [(f"the {ordinal(day.ordinal)} {_WEEKDAYS[day.weekday]}", 1) for day in counted]
+    return cut([*items, *((f"every {_WEEKDAYS[day.weekday]}", 1) for day in plain)])
 
 
 def _forward_first(days: Sequence[ByDay]) -> list[ByDay]:
@@ -252,32 +265,19 @@ def _forward_first(days: Sequence[ByDay]) -> list[ByDay]:
 
 
 def _month_days(numbers: Sequence[int], word: str = "and") -> str:
-    return _numbers(numbers, _month_day, word)
+    return numbers_in_words(numbers, _month_day, word)
 
 
 def _month_day(number: int) -> str:
-    return f"the {_nth(number)}" if number > 0 else f"the {_word(number)} day"
+    return f"the {nth(number)}" if number > 0 else f"the {ordinal(number)} day"
 
 
 def _year_day(number: int) -> str:
-    return f"day {number}" if number > 0 else f"the {_word(number)} day"
+    return f"day {number}" if number > 0 else f"the {ordinal(number)} day"
 
 
 def _week(number: int) -> str:
-    return f"week {number}" if number > 0 else f"the {_word(number)} week"
-
-
-def _word(number: int) -> str:
-    """Return "first", "11th", or "second-to-last" for -2."""
-    if number < 0:
-        return "last" if number == -1 else f"{_word(-number)}-to-last"
-    return _ORDINALS[number] if number < len(_ORDINALS) else _nth(number)
-
-
-def _nth(number: int) -> str:
-    """Return "1st", "12th", "23rd"."""
-    teen = number // 10 % 10 == 1
-    return f"{number}{'th' if teen else _SUFFIXES.get(number % 10, 'th')}"
+    return f"week {number}" if number > 0 else f"the {ordinal(number)} week"
 
 
 def _has_times(rule: Rule) -> bool:
@@ -295,10 +295,10 @@ def _times(rule: Rule, start: datetime) -> str:
     seconds = rule.by_second or (start.second,)
     chosen = product(rule.by_hour or (start.hour,), rule.by_minute or (start.minute,), seconds)
     # No more than these fit, and hostile rules have 86,400.
-    clocks = [time(*clock) for clock in islice(chosen, _ROOM)]
+    clocks = [time(*clock) for clock in islice(chosen, ROOM)]
     form = "%H:%M" if seconds == (0,) else "%H:%M:%S"
     items = [(f"{clock:{form}}", 1) for clock in clocks]
-    return " at " + _cut(items, unread=_times_a_day(rule) - len(items))
+    return " at " + cut(items, unread=_times_a_day(rule) - len(items))
 
 
 def _bound(rule: Rule, start: datetime, *, all_day: bool) -> str:
@@ -309,19 +309,19 @@ def _bound(rule: Rule, start: datetime, *, all_day: bool) -> str:
         return ""
     if not isinstance(rule.until, datetime) or all_day or rule.until.year > LAST_YEAR:
         # A date is one in the zone of the event, and one beyond the calendar bounds nothing.
-        return f", until {_date(rule.until)}"
+        return f", until {date_in_words(rule.until)}"
     zone = start.tzinfo
     assert isinstance(zone, ZoneInfo)
     until = rule.until
     if until.tzinfo is None:
         until = instant_of(until, zone, start=start)
     local = until.astimezone(zone)
-    return f", until {_moment(local, clock=_cuts_its_day(rule, start, local))}"
+    return f", until {moment_in_words(local, clock=_cuts_its_day(rule, start, local))}"
 
 
 def _cuts_its_day(rule: Rule, start: datetime, until: datetime) -> bool:
     """Return whether the day of UNTIL has occurrences after it, so that its date would mislead."""
-    if _times_a_day(rule) > _ROOM:
+    if _times_a_day(rule) > ROOM:
         return True
     midnight = until.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     night = until.replace(hour=23, minute=59, second=59, microsecond=999_999, fold=0)
@@ -343,104 +343,13 @@ def _dates(moments: Iterable[datetime], *, clocks: bool, more: bool = False) -> 
         # Some of them may be of one day.
         noun = "occasions" if clocks else "dates"
         return f"on {len(found)} {'other ' if more else ''}{noun}"
-    said = _joined([_moment(moment, clock=clocks) for moment in found])
+    said = joined([moment_in_words(moment, clock=clocks) for moment in found])
     return f"{'also ' if more else ''}on {said}"
 
 
-def _moment(moment: datetime, *, clock: bool) -> str:
-    """Show a date, with the time of day if `clock`."""
-    if not clock:
-        return _date(moment)
-    return f"{_date(moment)} at {moment:{'%H:%M:%S' if moment.second else '%H:%M'}}"
-
-
-def _date(day: date) -> str:
-    # strftime would name the month in the language of the host.
-    return f"{day.day} {_MONTHS[day.month]} {day.year}"
-
-
-def _numbers(numbers: Sequence[int], say: Callable[[int], str], word: str = "and") -> str:
-    """Say sorted numbers, those from the front first; three or more in a row become "a to b"."""
-    ordered = sorted(numbers, key=lambda number: (number < 0, number))
-    items = [
-        (say(first) if first == last else f"{say(first)} to {say(last)}", last - first + 1)
-        for first, last in _runs(ordered)
-    ]
-    return _cut(items, word)
-
-
-def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Return the first and last of each run of neighbours; a run of two stays two numbers."""
-    runs: list[tuple[int, int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1] = (runs[-1][0], number)
-        else:
-            runs.append((number, number))
-    return [
-        piece
-        for first, last in runs
-        for piece in ([(first, first), (last, last)] if last == first + 1 else [(first, last)])
-    ]
-
-
-def _cut(items: Sequence[tuple[str, int]], word: str = "and", *, unread: int = 0) -> str:
-    """Join texts and how many values each stands for, up to a length; then say how many are left.
-
-    `unread` values more are known of, but not given.
-    """
-    shown: list[str] = []
-    room = _ROOM
-    for text, _ in items:
-        room -= len(text) + 2
-        if shown and room < 0:
-            break
-        shown.append(text)
-    left = unread + sum(size for _, size in items[len(shown) :])
-    return _joined([*shown, f"{left:,} more"] if left else shown, word)
-
-
-def _joined(items: Sequence[str], word: str = "and") -> str:
-    """Join as English does: "a, b and c"."""
-    if len(items) == 1:
-        return items[0]
-    return f"{', '.join(items[:-1])} {word} {items[-1]}"
-
-
-# How many characters of a list are shown.
-_ROOM: Final = 64
 _MOST_DATES: Final = 3
 _MONDAY_TO_FRIDAY: Final = (0, 1, 2, 3, 4)
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTHS: Final = (
-    "",
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
-_ORDINALS: Final = (
-    "",
-    "first",
-    "second",
-    "third",
-    "fourth",
-    "fifth",
-    "sixth",
-    "seventh",
-    "eighth",
-    "ninth",
-    "tenth",
-)
-_SUFFIXES: Final = {1: "st", 2: "nd", 3: "rd"}
 _UNITS: Final = {
     Frequency.DAILY: "day",
     Frequency.WEEKLY: "week",
