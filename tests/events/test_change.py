@@ -17,7 +17,7 @@ _VERSIONS = Query(
     ("event_id",),
 )
 _MESSAGES = Query(
-    "SELECT recipient_id, initiator_id, type FROM messages WHERE event_id = $1 ORDER BY position",
+    "SELECT recipients, initiator_id, type FROM messages WHERE event_id = $1 ORDER BY position",
     ("event_id",),
 )
 _BUSY = Query("SELECT count(*) FROM occurrences WHERE event_id = $1", ("event_id",))
@@ -195,8 +195,8 @@ async def test_an_editor_changes_and_a_viewer_does_not(
     messages = await rows(database, _MESSAGES, event)
     messages = [row for row in messages if row["type"] == "event_updated"]
     assert {row["initiator_id"] for row in messages} == {bob.id}
-    assert [row["recipient_id"] for row in messages].count(carol.id) == 2
-    assert [row["recipient_id"] for row in messages].count(bob.id) == 0
+    assert len(messages) == 2
+    assert all({*row["recipients"]} == {alice.id, bob.id, carol.id} for row in messages)
 
 
 async def test_an_editors_move_is_checked_against_the_owners_time(alice: User, bob: User) -> None:
@@ -238,7 +238,8 @@ async def test_a_deleted_event_frees_its_time_and_tells_its_readers(
     await alice.client.delete(f"/api/events/{event['id']}")
     await create(alice)
     message = (await rows(database, _MESSAGES, event))[-1]
-    assert (message["recipient_id"], message["type"]) == (bob.id, "event_deleted")
+    assert message["type"] == "event_deleted"
+    assert {*message["recipients"]} == {alice.id, bob.id}
 
 
 async def test_a_stranger_gets_403_and_an_unknown_id_404(alice: User, bob: User) -> None:

@@ -390,7 +390,7 @@ async def test_readers_are_told_which_occurrence_changed(
     rest = (await weekly.patch(FIFTH, {"title": "Rest"}, scope="following")).json()
     connection = await asyncpg.connect(database_url)
     rows = await connection.fetch(
-        "SELECT type, data FROM messages WHERE recipient_id = $1 ORDER BY position", bob.id
+        "SELECT type, data FROM messages WHERE $1 = ANY(recipients) ORDER BY position", bob.id
     )
     await connection.close()
     assert [row["type"] for row in rows] == ["permission_granted", "event_updated", "series_split"]

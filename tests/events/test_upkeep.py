@@ -84,10 +84,10 @@ async def test_the_future_is_worked_out_anew_when_the_zones_have_changed(
     history = (await alice.client.get(f"/api/events/{event['id']}/history")).json()
     assert [item["changed_by"] for item in history] == [str(alice.id), None]
     rows = await connection.fetch(
-        "SELECT recipient_id, data FROM messages WHERE initiator_id IS NULL AND event_id = $1",
+        "SELECT recipients, data FROM messages WHERE initiator_id IS NULL AND event_id = $1",
         UUID(event["id"]),
     )
-    assert {row["recipient_id"] for row in rows} == {alice.id, bob.id}
+    assert {*rows[0]["recipients"]} == {alice.id, bob.id}
     assert json.loads(rows[0]["data"])["zone_data"] == ZONE_DATA
     marked = await connection.fetchval(
         "SELECT zone_data FROM timelines WHERE owner_id = $1", alice.id
@@ -143,7 +143,7 @@ async def test_clashes_that_new_zones_bring_are_told(
     other = (await alice.client.post("/api/events", json=body)).json()
     await renew(database, database_url)
     [row] = await connection.fetch(
-        "SELECT data FROM messages WHERE recipient_id = $1 AND type = 'late_clash'", alice.id
+        "SELECT data FROM messages WHERE $1 = ANY(recipients) AND type = 'late_clash'", alice.id
     )
     data = json.loads(row["data"])
     assert (data["other_event_id"], data["clashes"]) == (other["id"], 1)

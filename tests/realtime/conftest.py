@@ -272,8 +272,8 @@ async def share(
 
 STAGE = """
     INSERT INTO messages
-        (id, recipient_id, owner_id, event_id, initiator_id, type, data, occurred_at)
-    SELECT gen_random_uuid(), $1, $1, gen_random_uuid(), $1, $2,
+        (id, recipients, owner_id, event_id, initiator_id, type, data, occurred_at)
+    SELECT gen_random_uuid(), ARRAY[$1::uuid], $1, gen_random_uuid(), gen_random_uuid(), $2,
            jsonb_build_object('number', n, 'filling', repeat('x', $4)), now()
     FROM generate_series(1, $3) n
 """

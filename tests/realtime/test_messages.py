@@ -9,25 +9,25 @@ import pytest
 
 from eventmanager.core.ids import uuid7
 from eventmanager.realtime.positions import write_position
-from eventmanager.realtime.schemas import Notification, notification
+from eventmanager.realtime.schemas import Message, Notification
 from eventmanager.realtime.snapshot import Snapshot
 
 BOB, CAROL = uuid7(), uuid7()
 
 
-def row(kind: str, recipient: UUID = BOB, **data: Any) -> dict[str, Any]:
-    """Return a row of `messages` as the driver gives it."""
-    return {
+def read(kind: str, recipient: UUID = BOB, **data: Any) -> bytes:
+    """Return what a recipient reads of a row of `messages`, as the driver gives it."""
+    row = {
         "transaction_id": 7,
         "position": 3,
         "id": uuid7(),
-        "recipient_id": recipient,
         "event_id": uuid7(),
         "initiator_id": uuid7(),
         "type": kind,
         "data": orjson.dumps(data).decode(),
         "occurred_at": datetime(2027, 3, 1, 9, tzinfo=UTC),
     }
+    return Message(row).json(recipient)
 
 
 @pytest.mark.parametrize(
@@ -51,25 +51,25 @@ def row(kind: str, recipient: UUID = BOB, **data: Any) -> dict[str, Any]:
 )
 def test_a_sentence_for_people(kind: str, recipient: UUID, sentence: str) -> None:
     """Readable as it is, whatever the title holds, and whether it is about the reader or not."""
-    made = notification(row(kind, recipient, title="{x}", role="Editor", user_id=str(BOB)))
+    made = read(kind, recipient, title="{x}", role="Editor", user_id=str(BOB))
     assert orjson.loads(made)["message"] == sentence
 
 
 def test_what_is_written_is_what_the_schema_promises() -> None:
     """With the role beside the data for permissions, and without it otherwise."""
     granted = Notification.model_validate_json(
-        notification(row("permission_granted", role="Viewer", user_id=str(CAROL)))
+        read("permission_granted", role="Viewer", user_id=str(CAROL))
     )
     assert (granted.user_id, granted.role) == (CAROL, "Viewer")
     assert granted.message.startswith("An event was shared")
-    updated = orjson.loads(notification(row("event_updated", role="x", user_id="y")))
+    updated = orjson.loads(read("event_updated", role="x", user_id="y"))
     assert set(updated) == set(Notification.model_fields) - {"user_id", "role"}
     assert updated["occurred_at"] == "2027-03-01T09:00:00Z"
 
 
 def test_a_kind_of_a_later_release_is_told_all_the_same() -> None:
     """While servers are replaced one by one, an old one may read what a new one wrote."""
-    made = orjson.loads(notification(row("event_painted", title="Standup")))
+    made = orjson.loads(read("event_painted", title="Standup"))
     assert made["message"] == "\u201cStandup\u201d: event painted."
 
 

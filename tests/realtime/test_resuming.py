@@ -244,7 +244,7 @@ async def test_an_expired_cursor_is_gone_everywhere(
     """410 with where to begin again; the newest that was purged is still good to go on from."""
     await stage(aside, bob.id, "old", count=2)
     await aside.execute(
-        "UPDATE messages SET occurred_at = now() - interval '31 days' WHERE recipient_id = $1",
+        "UPDATE messages SET occurred_at = now() - interval '31 days' WHERE $1 = ANY(recipients)",
         bob.id,
     )
     first, second = await polled(bob)

@@ -31,7 +31,7 @@ async def told(user: User, database_url: str) -> list[dict[str, Any]]:
     connection = await asyncpg.connect(database_url)
     rows = await connection.fetch(
         "SELECT type, event_id, data FROM messages"
-        " WHERE recipient_id = $1 AND initiator_id IS NULL ORDER BY position",
+        " WHERE $1 = ANY(recipients) AND initiator_id IS NULL ORDER BY position",
         user.id,
     )
     await connection.close()

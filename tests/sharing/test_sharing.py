@@ -10,8 +10,9 @@ from tests.conftest import MakeUser, User
 from tests.sharing.conftest import create, id_of, share
 
 _MESSAGES = Query(
-    "SELECT recipient_id, initiator_id, type, data->>'user_id' AS user_id, data->>'role' AS role"
-    " FROM messages WHERE event_id = $1 ORDER BY position",
+    "SELECT recipient_id, type, data->>'user_id' AS user_id, data->>'role' AS role"
+    " FROM messages, unnest(recipients) AS recipient_id"
+    " WHERE event_id = $1 AND recipient_id <> initiator_id ORDER BY position",
     ("event_id",),
 )
 

@@ -18,6 +18,7 @@ from eventmanager.accounts import tickets
 from eventmanager.accounts.models import GlobalRole
 from eventmanager.accounts.sessions import Caller, SessionCache
 from eventmanager.accounts.tokens import read_access_token
+from eventmanager.core.audit.origin import sign_in
 from eventmanager.core.errors import AdminOnly, InvalidToken, Unauthenticated
 from eventmanager.core.ids import SessionId
 
@@ -71,6 +72,7 @@ async def caller_of(connection: HTTPConnection, token: str) -> Caller:
     if caller.user_id != claims.user_id:
         raise InvalidToken
     bind_contextvars(user_id=str(caller.user_id))
+    sign_in(caller.session_id)
     return caller
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from eventmanager.core.audit.queries import audited
 from eventmanager.core.database import query
 from eventmanager.core.sql import instant
+from eventmanager.realtime.queries import told
 from eventmanager.scheduling.queries import ROWS, STORE_ROWS, is_taken
 from eventmanager.sharing.queries import MAY_EDIT, PERMISSIONS_OF_E
 
@@ -30,8 +31,24 @@ _AUDITED: Final = audited(
     details="jsonb_build_object('version', e.version) || CAST(CAST(:facts AS text) AS jsonb)",
 )
 
+_TOLD: Final = told(
+    "e, written",
+    id=":message_id",
+    recipients="ARRAY(SELECT user_id FROM grants WHERE event_id = e.id)",
+    owner="e.owner_id",
+    event="e.id",
+    type=":message_type",
+    data="""jsonb_build_object(
+        'version', e.version, 'title', e.title,
+        'changes', changed_fields(
+            (SELECT CAST(data AS jsonb) FROM versions
+             WHERE event_id = e.id AND version = e.version - 1),
+            CAST(written.data AS jsonb)))
+        || CAST(CAST(:facts AS text) AS jsonb)""",
+)
+
 # The second half of every change of an existing event, which the CTE `e` has made: its version, a
-# message to each other reader, and an entry in the audit log that has the version's id.
+# message to its readers, and an entry in the audit log that has the version's id.
 _RECORDED: Final = f"""
     written AS (
         INSERT INTO versions
@@ -39,15 +56,7 @@ _RECORDED: Final = f"""
         SELECT e.id, e.version, :version_id, e.owner_id, :operation, {_DATA}, :now, :caller_id
         FROM e
         RETURNING data
-    ), told AS (
-        INSERT INTO messages
-            (id, recipient_id, owner_id, event_id, initiator_id, type, data, occurred_at)
-        SELECT CAST(:message_id AS uuid), g.user_id, e.owner_id, e.id, :caller_id, :message_type,
-               jsonb_build_object('version', e.version, 'title', e.title)
-                   || CAST(CAST(:facts AS text) AS jsonb), :now
-        FROM e JOIN grants g ON g.event_id = e.id
-        WHERE g.user_id IS DISTINCT FROM CAST(:caller_id AS uuid)
-    ), audited AS ({_AUDITED})
+    ), told AS ({_TOLD}), audited AS ({_AUDITED})
     SELECT written.data, e.version, {PERMISSIONS_OF_E} AS permissions FROM written, e
 """  # built from constants, as all SQL of this module
 
@@ -82,6 +91,17 @@ _AUDITED_CREATION: Final = audited(
     details="jsonb_build_object('version', 1)",
 )
 
+# A second half of a series is told of with its first.
+_TOLD_OF_CREATION: Final = told(
+    "e JOIN proposed ON proposed.id = e.id WHERE e.split_from IS NULL",
+    id="proposed.version_id",
+    recipients="ARRAY[e.owner_id]",
+    owner="e.owner_id",
+    event="e.id",
+    type="'event_created'",
+    data="jsonb_build_object('version', 1, 'title', e.title)",
+)
+
 # Creates the proposed events, with their grants, occurrences, series and first version, and answers
 # their data; or nothing, and creates nothing, if one of them would overlap busy time. A second half
 # of a series has the grants of the first.
@@ -111,7 +131,8 @@ CREATE: Final = query(f"""
         UNION ALL
         SELECT e.id, g.user_id, e.owner_id, g.role, e.start_time, g.granted_by, g.created_at
         FROM e JOIN grants g ON g.event_id = e.split_from
-    ), stored AS ({STORE_ROWS}), continued AS ({_CONTINUED}), audited AS ({_AUDITED_CREATION})
+    ), stored AS ({STORE_ROWS}), continued AS ({_CONTINUED}), told AS ({_TOLD_OF_CREATION}),
+    audited AS ({_AUDITED_CREATION})
     INSERT INTO versions (event_id, version, id, owner_id, operation, data, timestamp, changed_by)
     SELECT e.id, 1, proposed.version_id, e.owner_id, 'create', {_DATA}, e.created_at, :caller_id
     FROM e JOIN proposed ON proposed.id = e.id

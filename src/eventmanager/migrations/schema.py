@@ -10,8 +10,10 @@ import eventmanager.core.idempotency.models
 import eventmanager.events.models
 import eventmanager.history.models
 import eventmanager.realtime.models
+import eventmanager.reminders.models
 import eventmanager.scheduling.models
-import eventmanager.sharing.models  # noqa: F401  # imported for the tables they declare
+import eventmanager.sharing.models
+import eventmanager.webhooks.models  # noqa: F401  # imported for the tables they declare
 from eventmanager.core.models import Base
 
 METADATA: Final[MetaData] = Base.metadata

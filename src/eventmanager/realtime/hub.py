@@ -18,7 +18,7 @@ from eventmanager.core.errors import Unavailable
 from eventmanager.core.ids import SessionId, UserId
 from eventmanager.realtime import queries
 from eventmanager.realtime.positions import START, Position
-from eventmanager.realtime.schemas import notification
+from eventmanager.realtime.schemas import Message
 from eventmanager.realtime.snapshot import Snapshot
 from eventmanager.realtime.subscriber import STOPPING, Subscriber
 
@@ -173,14 +173,11 @@ class Hub:
             )
 
     def _hand_out(self, row: asyncpg.Record) -> None:
-        place = Position(row["transaction_id"], row["position"])
-        hearing = [
-            one for one in self._subscribers.get(row["recipient_id"], ()) if one.hears(place)
-        ]
-        if hearing:
-            text = notification(dict(row))
-            for subscriber in hearing:
-                subscriber.offer(text)
+        message = Message(dict(row))
+        for user_id in row["recipients"]:
+            for subscriber in self._subscribers.get(user_id, ()):
+                if subscriber.hears(message.place) and subscriber.session_id != row["session_id"]:
+                    subscriber.offer(message.json(user_id))
 
     def _until_next(self, *, unsettled: bool) -> float:
         """Return how long to wait for a wake-up; less while an older transaction holds some up."""

@@ -3,10 +3,20 @@
 And how far each user has read them, and up to where they are no longer kept.
 """
 
-from datetime import datetime
+from datetime import datetime, time
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, text
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    Text,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -14,13 +24,13 @@ from eventmanager.core.models import Base, TransactionId
 
 
 class Message(Base):
-    """One thing one recipient is told.
+    """One thing that its recipients are told.
 
-    Recipients are fixed when the row is written; without an initiator it is the server that tells.
-    `(transaction_id, position)` orders messages so that a reader who takes only rows of
-    transactions older than every running one (`pg_snapshot_xmin`) never skips a row that commits
-    late. It is the primary key, so that what is new for all recipients together is one range of one
-    index.
+    They are fixed when the row is written; without an initiator it is the server that tells, and
+    the initiator's own session need not be told. `(transaction_id, position)` orders messages so
+    that a reader who takes only rows of transactions older than every running one
+    (`pg_snapshot_xmin`) never skips a row that commits late. It is the primary key, so that what is
+    new for all recipients together is one range of one index.
     """
 
     __tablename__ = "messages"
@@ -30,15 +40,26 @@ class Message(Base):
     )
     position: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     id: Mapped[UUID]
-    recipient_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    recipients: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()))
     owner_id: Mapped[UUID]
-    event_id: Mapped[UUID]
+    event_id: Mapped[UUID | None]
     initiator_id: Mapped[UUID | None]
+    session_id: Mapped[UUID | None]
     type: Mapped[str]
     data: Mapped[dict[str, object]] = mapped_column(JSONB)
     occurred_at: Mapped[datetime]
 
-    __table_args__ = (Index("ix_messages_recipient", "recipient_id", "transaction_id", "position"),)
+
+class Receipt(Base):
+    """That a message is for a recipient: what each user reads, in order. A trigger writes it."""
+
+    __tablename__ = "receipts"
+
+    recipient_id: Mapped[UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    transaction_id: Mapped[int] = mapped_column(TransactionId(), primary_key=True)
+    position: Mapped[int] = mapped_column(BigInteger, primary_key=True)
 
 
 class ReadMark(Base):
@@ -66,3 +87,49 @@ class PurgeMark(Base):
     position: Mapped[int] = mapped_column(BigInteger)
 
     __table_args__ = (CheckConstraint("is_only", name="is_only"),)
+
+
+class NotificationSettings(Base):
+    """What a user wants to be told, and when not to be disturbed; without a row, all and always.
+
+    `types` are those that the user wants, null for all. Quiet hours are two times of day on the
+    user's wall clock; the end may lie on the next day.
+    """
+
+    __tablename__ = "notification_settings"
+
+    user_id: Mapped[UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    types: Mapped[list[str] | None] = mapped_column(ARRAY(Text()))
+    quiet_from: Mapped[time | None]
+    quiet_until: Mapped[time | None]
+    time_zone: Mapped[str] = mapped_column(server_default=text("'UTC'"))
+    updated_at: Mapped[datetime]
+
+    __table_args__ = (
+        CheckConstraint("(quiet_from IS NULL) = (quiet_until IS NULL)", name="quiet_hours"),
+    )
+
+
+class Presence(Base):
+    """That somebody looks at or edits an event on one socket; held here where there is no Redis.
+
+    It counts until `expires_at`, which the socket's process moves on. Not logged: after a crash
+    everybody connects again and says so again.
+    """
+
+    __tablename__ = "presence"
+
+    event_id: Mapped[UUID] = mapped_column(primary_key=True)
+    socket_id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID]
+    state: Mapped[str]
+    since: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+    __table_args__ = (
+        CheckConstraint("state IN ('viewing', 'editing')", name="state"),
+        Index("ix_presence_expires", "expires_at"),
+        {"prefixes": ["UNLOGGED"]},
+    )

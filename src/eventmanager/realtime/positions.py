@@ -19,6 +19,11 @@ START: Final = Position(0, 0)
 END: Final = Position(_LARGEST, _LARGEST)
 
 
+def last_before(transaction_id: int) -> Position:
+    """Return the last place that comes before all those of a transaction."""
+    return Position(transaction_id - 1, _LARGEST)
+
+
 def write_position(transaction_id: int, position: int) -> str:
     """Return a message's place in the order of all, opaque to clients."""
     raw = transaction_id.to_bytes(8, "big") + position.to_bytes(8, "big")

@@ -8,6 +8,31 @@ from typing import Final
 
 from eventmanager.core.database import query
 
+
+def told(
+    source: str,
+    *,
+    id: str,  # noqa: A002
+    recipients: str,
+    owner: str,
+    event: str,
+    type: str,  # noqa: A002
+    data: str,
+    initiator: str = "CAST(:caller_id AS uuid)",
+    session: str = "CAST(:by_session_id AS uuid)",
+) -> str:
+    """Return SQL that stages a message for each row of `source`, which is what follows FROM.
+
+    The arguments are SQL expressions. The statement's parameters are `now`, and unless the server
+    tells by itself `caller_id` and those of `Origin.columns`.
+    """
+    return f"""
+        INSERT INTO messages
+            (id, recipients, owner_id, event_id, initiator_id, session_id, type, data, occurred_at)
+        SELECT {id}, {recipients}, {owner}, {event}, {initiator}, {session}, {type}, {data}, :now
+        FROM {source}"""
+
+
 _TRANSACTION: Final = "CAST(CAST(:after_transaction AS text) AS xid8)"
 _AFTER: Final = f"({_TRANSACTION}, CAST(:after_position AS bigint))"
 # What is handed out is older than every running transaction; a cursor that is not was given out by
@@ -16,17 +41,21 @@ _EXPIRED: Final = f"""
     (EXISTS (SELECT FROM purge_mark p WHERE (p.transaction_id, p.position) > {_AFTER})
      OR {_TRANSACTION} >= s.xmin)"""
 
+# The message `m`, but for who is to be told.
+_MESSAGE: Final = """
+    CAST(CAST(m.transaction_id AS text) AS bigint) AS transaction_id, m.position,
+    m.id, m.event_id, m.initiator_id, m.type, m.data, m.occurred_at"""
+
 # The database's present, for one who has nothing to read yet.
 PRESENT: Final = query("SELECT CAST(pg_current_snapshot() AS text) AS snapshot")
 
 # The next settled messages after a cursor, to the given recipients or, with null, to everybody. At
 # least one row, for the snapshot that was read and whether younger messages wait to be settled.
-NEXT: Final = query("""
+NEXT: Final = query(f"""
     SELECT CAST(s.snapshot AS text) AS snapshot,
            EXISTS (SELECT FROM messages
                    WHERE transaction_id >= pg_snapshot_xmin(s.snapshot)) AS unsettled,
-           CAST(CAST(m.transaction_id AS text) AS bigint) AS transaction_id, m.position,
-           m.id, m.recipient_id, m.event_id, m.initiator_id, m.type, m.data, m.occurred_at
+           {_MESSAGE}, m.recipients, m.session_id
     FROM (SELECT pg_current_snapshot() AS snapshot) s
     LEFT JOIN LATERAL (
         SELECT * FROM messages
@@ -34,28 +63,29 @@ NEXT: Final = query("""
               > (CAST(CAST(:after_transaction AS text) AS xid8), CAST(:after_position AS bigint))
           AND transaction_id < pg_snapshot_xmin(s.snapshot)
           AND (CAST(:recipients AS uuid[]) IS NULL
-               OR recipient_id = ANY(CAST(:recipients AS uuid[])))
+               OR recipients && CAST(:recipients AS uuid[]))
         ORDER BY transaction_id, position
         LIMIT :limit
     ) m ON true
     ORDER BY m.transaction_id, m.position
 """)
 
-# The caller's settled messages between two positions. At least one row, for whether what came
+# The caller's settled messages between two positions, but for what the caller's session did itself.
+# At least one row, for whether what came
 # after the first of them is no longer kept, or it is of no message that has been read here.
 BETWEEN: Final = query(f"""
     SELECT {_EXPIRED} AS expired,
-           CAST(CAST(m.transaction_id AS text) AS bigint) AS transaction_id, m.position,
-           m.id, m.recipient_id, m.event_id, m.initiator_id, m.type, m.data, m.occurred_at
+           {_MESSAGE}, CAST(:caller_id AS uuid) AS recipient_id
     FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin) s
     LEFT JOIN LATERAL (
-        SELECT * FROM messages
-        WHERE recipient_id = :caller_id
-          AND (transaction_id, position) > {_AFTER}
-          AND (transaction_id, position)
+        SELECT m.* FROM receipts r JOIN messages m USING (transaction_id, position)
+        WHERE r.recipient_id = :caller_id
+          AND (r.transaction_id, r.position) > {_AFTER}
+          AND (r.transaction_id, r.position)
               <= (CAST(CAST(:until_transaction AS text) AS xid8), CAST(:until_position AS bigint))
-          AND transaction_id < s.xmin
-        ORDER BY transaction_id, position
+          AND r.transaction_id < s.xmin
+          AND m.session_id IS DISTINCT FROM CAST(:session_id AS uuid)
+        ORDER BY r.transaction_id, r.position
         LIMIT :limit
     ) m ON true
     ORDER BY m.transaction_id, m.position
@@ -82,16 +112,19 @@ READ: Final = query(f"""
     SELECT is_ours FROM known
 """)
 
-# How many settled messages the caller has not read, up to a limit.
+# How many settled messages of what others did the caller has not read, up to a limit; and the
+# transaction before which they are settled.
 UNREAD: Final = query("""
-    SELECT count(*) AS unread FROM (
-        SELECT FROM messages
-        WHERE recipient_id = :caller_id
-          AND (transaction_id, position) > (
+    SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS xmin,
+           count(*) AS unread FROM (
+        SELECT FROM receipts r JOIN messages m USING (transaction_id, position)
+        WHERE r.recipient_id = :caller_id
+          AND m.initiator_id IS DISTINCT FROM CAST(:caller_id AS uuid)
+          AND (r.transaction_id, r.position) > (
               coalesce((SELECT transaction_id FROM read_marks WHERE user_id = :caller_id),
                        CAST('0' AS xid8)),
               coalesce((SELECT position FROM read_marks WHERE user_id = :caller_id), 0))
-          AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+          AND r.transaction_id < pg_snapshot_xmin(pg_current_snapshot())
         LIMIT :limit
     ) unread
 """)

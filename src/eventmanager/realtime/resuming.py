@@ -6,7 +6,7 @@ from typing import Final
 from eventmanager.core.database import Database
 from eventmanager.core.errors import CursorExpired, Unavailable
 from eventmanager.realtime.positions import Position
-from eventmanager.realtime.schemas import notification
+from eventmanager.realtime.schemas import Message
 from eventmanager.realtime.service import messages
 from eventmanager.realtime.subscriber import AWAY, EXPIRED, Subscriber
 
@@ -23,7 +23,12 @@ async def texts(db: Database, subscriber: Subscriber) -> AsyncIterator[str]:
     while after is not None and after < subscriber.until:
         try:
             rows = await messages(
-                db, reader=subscriber.user_id, after=after, until=subscriber.until, limit=PAGE
+                db,
+                reader=subscriber.user_id,
+                session_id=subscriber.session_id,
+                after=after,
+                until=subscriber.until,
+                limit=PAGE,
             )
         except CursorExpired:
             subscriber.end(EXPIRED)
@@ -32,7 +37,7 @@ async def texts(db: Database, subscriber: Subscriber) -> AsyncIterator[str]:
             subscriber.end(AWAY)
             return
         for row in rows:
-            yield notification(dict(row)).decode()
+            yield Message(dict(row)).json(subscriber.user_id).decode()
         last = rows[-1] if len(rows) == PAGE else None
         after = Position(last["transaction_id"], last["position"]) if last else None
     while True:

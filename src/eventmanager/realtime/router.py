@@ -19,7 +19,7 @@ from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.core.errors import EventManagerError, Unauthenticated
 from eventmanager.core.http import LINK, Db, errors, json_bytes, next_link
-from eventmanager.core.ids import uuid7
+from eventmanager.core.ids import SessionId, uuid7
 from eventmanager.core.paging import Limit
 from eventmanager.core.problems import status_of
 from eventmanager.realtime import service
@@ -29,10 +29,10 @@ from eventmanager.realtime.positions import Position, read_position, write_posit
 from eventmanager.realtime.resuming import texts
 from eventmanager.realtime.schemas import (
     MAX_CURSOR,
+    Message,
     Notification,
     ReadUpTo,
     Unread,
-    notification,
 )
 from eventmanager.realtime.sockets import attend
 from eventmanager.realtime.streams import EventStream
@@ -75,13 +75,20 @@ async def list_notifications(
     Ask again with the `cursor` of the last one you have: none is ever skipped, however late the
     change it tells of was committed.
     """
-    found = await service.messages(db, reader=caller.user_id, after=after, limit=limit + 1)
+    found = await service.messages(
+        db,
+        reader=caller.user_id,
+        session_id=SessionId(caller.session_id),
+        after=after,
+        limit=limit + 1,
+    )
     page = found[:limit]
     headers = {}
     if len(found) > limit:
         last = write_position(page[-1]["transaction_id"], page[-1]["position"])
         headers["Link"] = next_link(request, after=last)
-    return json_bytes(b"[%b]" % b",".join(notification(dict(row)) for row in page), headers=headers)
+    written = b",".join(Message(dict(row)).json(caller.user_id) for row in page)
+    return json_bytes(b"[%b]" % written, headers=headers)
 
 
 @router.get(
@@ -91,9 +98,16 @@ async def list_notifications(
     responses=errors(401),
 )
 async def count_unread(caller: CurrentUser, db: Db) -> Unread:
-    """Return how many notifications came after the last one marked as read."""
-    count = await service.count_unread(db, reader=caller.user_id)
-    return Unread(unread=min(count, service.COUNTED), more=count > service.COUNTED)
+    """Return how many notifications came after the last one marked as read.
+
+    And a cursor: who goes on after it hears of all that is not counted here.
+    """
+    count, until = await service.count_unread(db, reader=caller.user_id)
+    return Unread(
+        unread=min(count, service.COUNTED),
+        more=count > service.COUNTED,
+        cursor=write_position(*until),
+    )
 
 
 @router.post(

@@ -7,9 +7,9 @@ import asyncpg
 
 from eventmanager.core.database import Database
 from eventmanager.core.errors import CursorExpired
-from eventmanager.core.ids import UserId
+from eventmanager.core.ids import SessionId, UserId
 from eventmanager.realtime import queries
-from eventmanager.realtime.positions import END, START, Position
+from eventmanager.realtime.positions import END, START, Position, last_before
 
 RESTART: Final = "/api/sync"
 COUNTED: Final = 1000
@@ -20,20 +20,23 @@ async def messages(
     db: Database,
     *,
     reader: UserId,
+    session_id: SessionId,
     after: Position | None,
     until: Position = END,
     limit: int,
 ) -> list[asyncpg.Record]:
     """Return the reader's messages after a position, or from the oldest that is kept, in order.
 
-    Only settled ones, so that none can appear before the last of them later. Raises
-    `CursorExpired` when some that came after the position are no longer kept.
+    Without what the reader's own session did. Only settled ones, so that none can appear before the
+    last of them later. Raises `CursorExpired` when some that came after the position are no longer
+    kept.
     """
     start = after or START
     async with db.reading() as read:
         rows = await read.all(
             queries.BETWEEN,
             caller_id=reader,
+            session_id=session_id,
             after_transaction=str(start.transaction_id),
             after_position=start.number,
             until_transaction=str(until.transaction_id),
@@ -73,13 +76,15 @@ async def mark_read(db: Database, *, reader: UserId, until: Position) -> None:
         raise CursorExpired(restart=RESTART)
 
 
-async def count_unread(db: Database, *, reader: UserId) -> int:
-    """Return how many messages wait for the reader; one more than `COUNTED` stands for more."""
+async def count_unread(db: Database, *, reader: UserId) -> tuple[int, Position]:
+    """Return how many messages wait for the reader, and up to which position they were counted.
+
+    One more than `COUNTED` stands for more.
+    """
     async with db.reading() as read:
         row = await read.first(queries.UNREAD, caller_id=reader, limit=COUNTED + 1)
     assert row is not None
-    count: int = row["unread"]
-    return count
+    return row["unread"], last_before(row["xmin"])
 
 
 async def purge_messages(db: Database, now: datetime, *, days: int) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from eventmanager.core.database import query
+from eventmanager.realtime.queries import told
 
 # A timeline's row is its lock: whoever writes an owner's time holds it until the commit.
 LOCK_TIMELINE: Final = query("""
@@ -207,20 +208,25 @@ LATE_CLASHES: Final = query(f"""
 """)
 
 # Tells an owner of such pairs; a title that the owner may no longer read is withheld.
-TELL_CLASHES: Final = query("""
-    INSERT INTO messages
-        (id, recipient_id, owner_id, event_id, initiator_id, type, data, occurred_at)
-    SELECT pair.message_id, :owner_id, :owner_id, pair.event_id, NULL, 'late_clash',
-           jsonb_build_object(
-               'title', e.title, 'other_event_id', pair.other_id, 'other_title', other.title,
-               'clashes', pair.clashes, 'first', pair.first),
-           :now
-    FROM unnest(
-        CAST(:message_ids AS uuid[]), CAST(:event_ids AS uuid[]), CAST(:other_ids AS uuid[]),
-        CAST(:counts AS bigint[]), CAST(:firsts AS text[])
-    ) AS pair (message_id, event_id, other_id, clashes, first)
-    LEFT JOIN (events e JOIN grants g ON g.event_id = e.id AND g.user_id = :owner_id)
-        ON e.id = pair.event_id
-    LEFT JOIN (events other JOIN grants og ON og.event_id = other.id AND og.user_id = :owner_id)
-        ON other.id = pair.other_id
-""")
+TELL_CLASHES: Final = query(
+    told(
+        """unnest(
+            CAST(:message_ids AS uuid[]), CAST(:event_ids AS uuid[]), CAST(:other_ids AS uuid[]),
+            CAST(:counts AS bigint[]), CAST(:firsts AS text[])
+        ) AS pair (message_id, event_id, other_id, clashes, first)
+        LEFT JOIN (events e JOIN grants g ON g.event_id = e.id AND g.user_id = :owner_id)
+            ON e.id = pair.event_id
+        LEFT JOIN (events other JOIN grants og ON og.event_id = other.id AND og.user_id = :owner_id)
+            ON other.id = pair.other_id""",
+        id="pair.message_id",
+        recipients="ARRAY[CAST(:owner_id AS uuid)]",
+        owner=":owner_id",
+        event="pair.event_id",
+        type="'late_clash'",
+        data="""jsonb_build_object(
+            'title', e.title, 'other_event_id', pair.other_id, 'other_title', other.title,
+            'clashes', pair.clashes, 'first', pair.first)""",
+        initiator="NULL",
+        session="NULL",
+    )
+)

@@ -6,6 +6,7 @@ Features above put the latter inside their statements.
 from typing import Final
 
 from eventmanager.core.database import query
+from eventmanager.realtime.queries import told
 from eventmanager.sharing.models import GrantOperation
 
 # The grants of the event `e`, as clients see them: a JSON array, the Owner first.
@@ -75,21 +76,20 @@ GRANT_OF: Final = query("""
     FROM grants WHERE event_id = :event_id AND user_id = :user_id
 """)
 
-# Who is told of a change of the grant `changed`: each other reader, and its user in any case.
-_TOLD: Final = """
-    INSERT INTO messages
-        (id, recipient_id, owner_id, event_id, initiator_id, type, data, occurred_at)
-    SELECT changed.message_id, reader.user_id, changed.owner_id, changed.event_id, :caller_id,
-           :message_type,
-           jsonb_build_object('user_id', changed.user_id, 'role', changed.role,
-                              'title', (SELECT title FROM events WHERE id = changed.event_id)),
-           :now
-    FROM changed CROSS JOIN LATERAL (
+# A change of the grant `changed` is told to all readers, and to its user in any case.
+_TOLD: Final = told(
+    "changed",
+    id="changed.message_id",
+    recipients="""ARRAY(
         SELECT user_id FROM grants WHERE event_id = changed.event_id
-        UNION SELECT user_id FROM changed
-    ) reader
-    WHERE reader.user_id <> :caller_id
-"""
+        UNION SELECT user_id FROM changed)""",
+    owner="changed.owner_id",
+    event="changed.event_id",
+    type=":message_type",
+    data="""jsonb_build_object(
+        'user_id', changed.user_id, 'role', changed.role,
+        'title', (SELECT title FROM events WHERE id = changed.event_id))""",
+)
 
 
 def _logged(operation: GrantOperation) -> str:

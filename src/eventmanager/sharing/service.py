@@ -13,6 +13,7 @@ import asyncpg
 from starlette.responses import Response
 
 from eventmanager.core.audit.entries import enter, mirror
+from eventmanager.core.audit.origin import here
 from eventmanager.core.database import Database, Reading, Transaction
 from eventmanager.core.errors import DuplicateGrant, LastOwner, NotFound, PreconditionFailed
 from eventmanager.core.idempotency.service import Once, transact
@@ -58,6 +59,7 @@ async def share(
                 change_ids=sorted(uuid7() for _ in shares),
                 message_ids=[uuid7() for _ in shares],
                 message_type="permission_granted",
+                **here().columns(),
             )
         except asyncpg.UniqueViolationError as error:
             raise DuplicateGrant from error
@@ -137,6 +139,7 @@ async def change_role(
                 change_id=uuid7(),
                 message_id=uuid7(),
                 message_type="permission_updated",
+                **here().columns(),
             )
             await enter(tx, "permission_updated", now=now, **done)
         return before, tag_of(await _listed(tx, caller_id=caller_id, event_id=event_id))
@@ -175,6 +178,7 @@ async def revoke(
             change_id=uuid7(),
             message_id=uuid7(),
             message_type="permission_revoked",
+            **here().columns(),
         )
         done = _done(caller_id, event_id, user_id, role)
         await enter(tx, "permission_revoked", now=now, **done)
