@@ -46,6 +46,12 @@ async def polled(user: User, **query: Any) -> list[dict[str, Any]]:
     return page
 
 
+async def count(user: User) -> tuple[int, bool]:
+    """Return how many of the user's notifications are not read, and whether there are more."""
+    said = (await user.client.get(f"{LIST}/unread")).json()
+    return said["unread"], said["more"]
+
+
 def numbers(messages: list[dict[str, Any]]) -> list[int]:
     """Return the numbers that `stage` gave messages."""
     return [message["data"]["number"] for message in messages]
@@ -298,23 +304,41 @@ async def test_only_what_is_old_enough_is_purged(
 
 async def test_reading_never_goes_backwards(aside: Connection, bob: User) -> None:
     """A tab that is behind takes nothing back."""
-    unread = f"{LIST}/unread"
-    assert (await bob.client.get(unread)).json() == {"unread": 0, "more": False}
+    assert await count(bob) == (0, False)
     await stage(aside, bob.id, "some", count=3)
     cursors = [message["cursor"] for message in await polled(bob)]
-    assert (await bob.client.get(unread)).json() == {"unread": 3, "more": False}
+    assert await count(bob) == (3, False)
     for cursor, left in ((cursors[1], 1), (cursors[0], 1), (cursors[2], 0), (cursors[0], 0)):
         answer = await bob.client.post(f"{LIST}/read", json={"cursor": cursor})
         assert (answer.status_code, answer.content) == (204, b"")
-        assert (await bob.client.get(unread)).json() == {"unread": left, "more": False}
+        assert await count(bob) == (left, False)
 
 
 async def test_no_more_than_a_thousand_are_counted(aside: Connection, bob: User) -> None:
     """Nobody reads a larger number, and to count it would cost."""
     for more in (False, True):
         await stage(aside, bob.id, "many", count=1 if more else COUNTED)
-        answer = await bob.client.get(f"{LIST}/unread")
-        assert answer.json() == {"unread": COUNTED, "more": more}
+        assert await count(bob) == (COUNTED, more)
+
+
+async def test_what_is_counted_and_what_comes_after_are_all(
+    aside: Connection, database_url: str, bob: User
+) -> None:
+    """Who counts and goes on from there hears of each once, also of what is committed late."""
+    late = await asyncpg.connect(database_url)
+    try:
+        before = (await bob.client.get(f"{LIST}/unread")).json()["cursor"]
+        await stage(aside, bob.id, "counted", count=2)
+        async with late.transaction():
+            await stage(late, bob.id, "late")
+            await stage(aside, bob.id, "younger")
+            unread = (await bob.client.get(f"{LIST}/unread")).json()
+        assert unread["unread"] == 2
+        after = await polled(bob, after=unread["cursor"])
+        assert [message["type"] for message in after] == ["late", "younger"]
+        assert len(await polled(bob, after=before)) == 4
+    finally:
+        await late.close()
 
 
 async def test_a_stream_says_now_and_then_that_it_lives(
