@@ -4,10 +4,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
-from datetime import timedelta
-from functools import partial
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from typing import Final
 
 from fastapi import FastAPI
@@ -15,15 +14,13 @@ from fastapi import FastAPI
 from eventmanager import api
 from eventmanager.accounts import access
 from eventmanager.accounts.passwords import Passwords
-from eventmanager.accounts.service import purge
 from eventmanager.accounts.sessions import SessionCache
 from eventmanager.core import logging, openapi, problems
-from eventmanager.core.background import Task, working
+from eventmanager.core.background import working
 from eventmanager.core.clock import Clock, SystemClock
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.core.http import MEBIBYTE
-from eventmanager.core.idempotency.service import forget
 from eventmanager.core.limits.limiter import Limiter
 from eventmanager.core.limits.middleware import RateLimits
 from eventmanager.core.limits.shared import SharedWindows
@@ -31,9 +28,8 @@ from eventmanager.core.middleware import BodyLimit, RequestContext
 from eventmanager.core.negotiation import Negotiation
 from eventmanager.core.pages import mount_pages
 from eventmanager.core.proxies import TrustedProxies
-from eventmanager.events import upkeep
 from eventmanager.realtime.news import telling
-from eventmanager.realtime.service import purge_messages
+from eventmanager.worker import background
 
 _LIMITS_OF_THEIR_OWN: Final = {
     "/api/auth/login": "login",
@@ -48,17 +44,26 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pool_size = settings.database_pool_size
+        state = app.state
+        state.started_s = time.monotonic()
         async with Database.connect(settings.database_url, pool_size=pool_size) as database:
-            app.state.database = database
-            with Passwords() as app.state.passwords:
+            state.database = database
+            with Passwords() as state.passwords:
                 async with (
-                    telling(database, settings=settings, clock=app.state.clock) as app.state.news,
+                    telling(
+                        database,
+                        settings=settings,
+                        clock=state.clock,
+                        heard=state.background.wake,
+                    ) as state.news,
                     working(
                         database,
+                        state.background,
                         database_url=settings.database_url,
-                        clock=app.state.clock,
-                        tasks=_tasks(settings) if settings.background_tasks else (),
-                    ),
+                        clock=state.clock,
+                    )
+                    if settings.background_tasks
+                    else nullcontext(),
                     aclosing(limiter),
                 ):
                     yield
@@ -76,6 +81,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.clock = clock or SystemClock()
+    app.state.background = background(settings)
     app.state.sessions = SessionCache()
     app.state.limiter = limiter
     problems.install(app)
@@ -93,17 +99,6 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     if settings.trusted_proxies:
         app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
     return app
-
-
-def _tasks(settings: Settings) -> Sequence[Task]:
-    hour = timedelta(hours=1)
-    return (
-        *upkeep.TASKS,
-        Task("purge_bin", hour, partial(upkeep.purge_bin, bin_days=settings.bin_days)),
-        Task("purge_sessions", hour, purge),
-        Task("purge_messages", hour, partial(purge_messages, days=settings.notification_days)),
-        Task("forget_answers", hour, forget),
-    )
 
 
 def _limiter(settings: Settings) -> Limiter:

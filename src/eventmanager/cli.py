@@ -1,4 +1,4 @@
-"""The program: `eventmanager serve`, `migrate`, `user create`."""
+"""The program: `eventmanager serve`, `worker`, `migrate`, `doctor`, `user create`."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
@@ -18,6 +18,7 @@ import uvicorn
 from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 from uvicorn.supervisors import Multiprocess
 
 from eventmanager.accounts import service as accounts
@@ -28,10 +29,13 @@ from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.core.embedded import EmbeddedUnavailable, embedded_postgres, running_postgres
 from eventmanager.core.errors import EventManagerError
+from eventmanager.doctor import Finding, examine
 from eventmanager.migrations import migrate as migrate_database
+from eventmanager.worker import work
 
 GRACE_SECONDS: Final = 20
 SOCKET_MESSAGE_BYTES: Final = 64 * 1024
+PONG_SECONDS: Final = 5
 T = TypeVar("T")
 
 app = typer.Typer(
@@ -75,7 +79,7 @@ def serve(
             ws_max_size=SOCKET_MESSAGE_BYTES,
             ws_per_message_deflate=False,
             ws_ping_interval=20,
-            ws_ping_timeout=20,
+            ws_ping_timeout=PONG_SECONDS,
         )
         with suppress(KeyboardInterrupt):
             if _interrupted:
@@ -95,6 +99,43 @@ class _Workers(Multiprocess):
         for listening in self.sockets:
             listening.close()
         super().terminate_all()
+
+
+@app.command()
+def worker() -> None:
+    """Do the work beside the requests alone, next to servers with BACKGROUND_TASKS=false."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    with _database(_settings(), share=True) as settings:
+        _open_logs(settings)
+        _run(migrate_database(settings.database_url), database_url=settings.database_url)
+        _out.print("[bold green]Event Manager[/] is working; Ctrl-C stops it.")
+        with suppress(KeyboardInterrupt):
+            if _interrupted:
+                raise KeyboardInterrupt
+            _run(work(settings), database_url=settings.database_url)
+    _out.print("Stopped.")
+
+
+@app.command()
+def doctor() -> None:
+    """Check all that the service needs, and say what to do about what is wrong."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        findings: Sequence[Finding] = [
+            Finding("Settings", complaint, "Set it right in the environment or in .env.")
+            for complaint in _complaints(error)
+        ]
+    else:
+        findings = asyncio.run(examine(settings))
+    table = Table("Check", "", "Found", "What to do", box=None, header_style="bold")
+    for finding in findings:
+        state = "[green]ok[/]" if finding.is_well else "[red]problem[/]"
+        table.add_row(finding.what, state, escape(finding.found), escape(finding.advice))
+    _out.print(table)
+    if not all(finding.is_well for finding in findings):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -146,12 +187,16 @@ def _settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        for item in error.errors(include_url=False, include_input=False):
-            name = "_".join(str(part) for part in item["loc"]).upper()
-            message = item["msg"].removeprefix("Value error, ")
-            line = escape(f"{name}: {message}" if name else message)
-            _err.print(f"[red]Setting:[/] {line}", soft_wrap=True, highlight=False)
+        for complaint in _complaints(error):
+            _err.print(f"[red]Setting:[/] {escape(complaint)}", soft_wrap=True, highlight=False)
         raise typer.Exit(2) from None
+
+
+def _complaints(error: ValidationError) -> Iterator[str]:
+    for item in error.errors(include_url=False, include_input=False):
+        name = "_".join(str(part) for part in item["loc"]).upper()
+        message = item["msg"].removeprefix("Value error, ")
+        yield f"{name}: {message}" if name else message
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from eventmanager.core.config import Settings
 from eventmanager.core.errors import Unavailable
-from tests.conftest import User, client_of
+from tests.conftest import User, client_of, started
 
 _PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code", "instance", "request_id"}
 
@@ -96,14 +96,15 @@ async def test_a_body_that_is_no_event_is_a_validation_error(alice: User, body: 
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
 
 
-async def test_health_names_what_works(anonymous: httpx.AsyncClient) -> None:
+async def test_health_names_what_works(settings: Settings) -> None:
     """For people, for load balancers and for supervisors."""
-    answer = await anonymous.get("/health")
-    assert answer.status_code == 200
-    assert answer.json().keys() == {"status", "db", "redis", "version"}
-    assert (answer.json()["status"], answer.json()["db"]) == ("ok", "ok")
-    assert (await anonymous.get("/health/ready")).status_code == 200
-    assert (await anonymous.get("/health/live")).json() == {"status": "ok"}
+    async with started(settings) as app, client_of(app) as client:
+        answer = await client.get("/health")
+        assert answer.status_code == 200
+        assert answer.json().keys() == {"status", "db", "redis", "version", "tasks"}
+        assert (answer.json()["status"], answer.json()["db"]) == ("ok", "ok")
+        assert (await client.get("/health/ready")).status_code == 200
+        assert (await client.get("/health/live")).json() == {"status": "ok"}
 
 
 @pytest.fixture

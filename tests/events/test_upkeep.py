@@ -7,7 +7,6 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from eventmanager.core.background import run_alone
 from eventmanager.core.clock import SystemClock
 from eventmanager.core.database import Database
 from eventmanager.core.time import ZONE_DATA
@@ -42,10 +41,10 @@ async def as_if_written_by_older_data(connection: Any, event: Body, owner: User)
     )
 
 
-async def renew(database: Database, database_url: str) -> None:
+async def renew(database: Database) -> None:
     """Run the task as a start does."""
     now = SystemClock().now()
-    assert await run_alone(RENEW, database, database_url=database_url, now=now)
+    await RENEW.run(database, now)
 
 
 async def starts(user: User, event: Body) -> list[str]:
@@ -71,7 +70,7 @@ async def create(user: User, **fields: Any) -> Body:
 
 
 async def test_the_future_is_worked_out_anew_when_the_zones_have_changed(
-    alice: User, bob: User, database: Database, database_url: str, connection: Connection
+    alice: User, bob: User, database: Database, connection: Connection
 ) -> None:
     """At nine on Berlin's clock again; as a version of its own, of which readers are told."""
     event = await create(alice)
@@ -79,7 +78,7 @@ async def test_the_future_is_worked_out_anew_when_the_zones_have_changed(
     right = await starts(alice, event)
     await as_if_written_by_older_data(connection, event, alice)
     assert await starts(alice, event) != right
-    await renew(database, database_url)
+    await renew(database)
     assert await starts(alice, event) == right
     history = (await alice.client.get(f"/api/events/{event['id']}/history")).json()
     assert [item["changed_by"] for item in history] == [str(alice.id), None]
@@ -94,12 +93,12 @@ async def test_the_future_is_worked_out_anew_when_the_zones_have_changed(
     )
     assert marked == ZONE_DATA
     # A second start finds nothing to do.
-    await renew(database, database_url)
+    await renew(database)
     assert len((await alice.client.get(f"/api/events/{event['id']}/history")).json()) == 2
 
 
 async def test_overrides_go_with_their_slots(
-    alice: User, database: Database, database_url: str, connection: Connection
+    alice: User, database: Database, connection: Connection
 ) -> None:
     """The name of an occurrence is an instant, and that instant is another now."""
     event = await create(alice)
@@ -121,7 +120,7 @@ async def test_overrides_go_with_their_slots(
         "DELETE FROM occurrences WHERE event_id = $1 AND recurrence_id = '2027-06-04 08:00Z'",
         UUID(event["id"]),
     )
-    await renew(database, database_url)
+    await renew(database)
     assert (await alice.client.get(url)).json()["overrides"] == {
         "2027-06-03T07:00:00Z": {"title": "Special"},
         "2027-06-04T07:00:00Z": {"excluded": True},
@@ -130,7 +129,7 @@ async def test_overrides_go_with_their_slots(
 
 
 async def test_clashes_that_new_zones_bring_are_told(
-    alice: User, database: Database, database_url: str, connection: Connection
+    alice: User, database: Database, connection: Connection
 ) -> None:
     """Nobody can be refused any more, and nothing may be hidden."""
     event = await create(alice)
@@ -141,7 +140,7 @@ async def test_clashes_that_new_zones_bring_are_told(
         "end_time": "2027-06-03T07:30:00Z",
     }
     other = (await alice.client.post("/api/events", json=body)).json()
-    await renew(database, database_url)
+    await renew(database)
     [row] = await connection.fetch(
         "SELECT data FROM messages WHERE $1 = ANY(recipients) AND type = 'late_clash'", alice.id
     )
@@ -151,14 +150,14 @@ async def test_clashes_that_new_zones_bring_are_told(
 
 
 async def test_what_has_not_changed_is_left_alone(
-    alice: User, database: Database, database_url: str, connection: Connection
+    alice: User, database: Database, connection: Connection
 ) -> None:
     """Most updates of the zones concern others: no version, no message, and the series goes on."""
     endless = await create(alice, recurrence_pattern="FREQ=DAILY")
     await connection.execute(
         "UPDATE timelines SET zone_data = '1999.1' WHERE owner_id = $1", alice.id
     )
-    await renew(database, database_url)
+    await renew(database)
     assert len((await alice.client.get(f"/api/events/{endless['id']}/history")).json()) == 1
     series = await connection.fetchval(
         "SELECT count(*) FROM series WHERE event_id = $1", UUID(endless["id"])

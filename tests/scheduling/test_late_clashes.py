@@ -6,7 +6,6 @@ from typing import Any
 
 import asyncpg
 
-from eventmanager.core.background import run_alone
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.events.upkeep import TASKS
@@ -91,7 +90,7 @@ async def test_the_task_extends_what_nobody_looks_at(settings: Settings, databas
         database: Database = app.state.database
         then = datetime(YEAR + 4, 8, 1, tzinfo=UTC)
         await user.client.aclose()
-        assert await run_alone(EXTEND, database, database_url=database_url, now=then)
+        await EXTEND.run(database, then)
         assert len(await told(user, database_url)) == 1
         connection = await asyncpg.connect(database_url)
         stored_until = await connection.fetchval(

@@ -22,7 +22,6 @@ from eventmanager.scheduling.plan import between
 from eventmanager.scheduling.service import Clash, LatePair
 
 _PURGED_AT_ONCE: Final = 200
-_A_DAY: Final = timedelta(days=1)
 _AN_HOUR: Final = timedelta(hours=1)
 
 
@@ -150,6 +149,7 @@ async def purge_bin(db: Database, now: datetime, *, bin_days: int) -> None:
 
 
 TASKS: Final = (
-    Task("renew_zones", _A_DAY, renew_zones),
+    # Of several releases that run at once, only one has the newest zones; each gets its turn.
+    Task("renew_zones", _AN_HOUR, renew_zones),
     Task("extend_horizons", _AN_HOUR, extend_horizons),
 )

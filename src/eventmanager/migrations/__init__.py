@@ -16,6 +16,7 @@ from typing import Final
 import asyncpg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 # An arbitrary number that only this program uses: two starts at once migrate one after the other.
 ADVISORY_LOCK: Final = 7_305_809_155
@@ -38,6 +39,15 @@ def upgrade(url: str, revision: str = "head") -> None:
     """Run the Alembic upgrade itself; the caller holds the lock."""
     with as_file(files(__package__)) as directory:
         command.upgrade(configuration(url, str(directory)), revision)
+
+
+def newest_revision() -> str:
+    """Return the revision of this release."""
+    with as_file(files(__package__)) as directory:
+        scripts = ScriptDirectory.from_config(configuration("", str(directory)))
+    newest = scripts.get_current_head()
+    assert newest is not None
+    return newest
 
 
 def configuration(url: str, directory: str) -> Config:

@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from typing import Any
 
 import asyncpg
 from alembic import context
@@ -12,10 +13,16 @@ from sqlalchemy.pool import NullPool
 from eventmanager.migrations.schema import METADATA
 
 
+def _is_ours(name: str | None, kind: str, _: Any) -> bool:
+    """Leave out the tables of the queue: they are its library's, and no models of ours."""
+    return kind != "table" or name is None or not name.startswith("pgqueuer")
+
+
 def _run(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=METADATA,
+        include_name=_is_ours,
         compare_server_default=True,
         transaction_per_migration=True,
     )

@@ -6,6 +6,7 @@ from sqlalchemy import MetaData
 
 import eventmanager.accounts.models
 import eventmanager.core.audit.models
+import eventmanager.core.background.models
 import eventmanager.core.idempotency.models
 import eventmanager.events.models
 import eventmanager.history.models

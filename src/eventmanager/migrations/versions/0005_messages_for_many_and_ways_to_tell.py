@@ -35,12 +35,28 @@ _CHANGED_FIELDS = """
     $$
 """
 _TRIGGERS = (
+    # Who of the recipients does not want to be told is fixed with the message, as they are.
+    """
+    CREATE FUNCTION messages_are_muted() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        NEW.muted := ARRAY(
+            SELECT user_id FROM notification_settings
+            WHERE user_id = ANY(NEW.recipients) AND NEW.type <> ALL(types));
+        RETURN NEW;
+    END $$
+""",
+    """
+    CREATE TRIGGER mute BEFORE INSERT ON messages FOR EACH ROW
+        EXECUTE FUNCTION messages_are_muted()
+""",
     # What each user reads follows from the messages, with one statement for however many.
     """
     CREATE FUNCTION messages_have_receipts() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         INSERT INTO receipts (recipient_id, transaction_id, position)
-        SELECT unnest(recipients), transaction_id, position FROM added;
+        SELECT recipient_id, transaction_id, position
+        FROM added, unnest(recipients) AS recipient_id
+        WHERE recipient_id <> ALL(muted);
         RETURN NULL;
     END $$
 """,
@@ -64,12 +80,13 @@ _TRIGGERS = (
         REFERENCING OLD TABLE AS gone FOR EACH STATEMENT
         EXECUTE FUNCTION receipts_go_with_messages()
 """,
-    # Whatever changes when an event takes place, its reminders have to be looked at again.
+    # Whatever changes when an event takes place, its reminders have to be looked at again. Stale
+    # ones are marked too: that waits for whoever is just looking at them and does not see this.
     """
     CREATE FUNCTION reminders_are_stale() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         UPDATE reminders SET is_stale = true
-        WHERE event_id IN (SELECT event_id FROM changed) AND NOT is_stale;
+        WHERE event_id = ANY(ARRAY(SELECT DISTINCT event_id FROM changed));
         RETURN NULL;
     END $$
 """,
@@ -100,6 +117,13 @@ def upgrade() -> None:
         sa.CheckConstraint("is_only", name=op.f("ck_dispatch_mark_is_only")),
         sa.PrimaryKeyConstraint("is_only", name=op.f("pk_dispatch_mark")),
     )
+    # From here on: there are no webhooks yet. The last place before what is not settled.
+    op.execute("""
+        INSERT INTO dispatch_mark (transaction_id, position)
+        SELECT CAST(CAST(xmin - 1 AS text) AS xid8), 9223372036854775807
+        FROM (SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS xmin)
+            AS present
+    """)
     op.create_table(
         "presence",
         sa.Column("event_id", sa.Uuid(), nullable=False),
@@ -156,9 +180,17 @@ def upgrade() -> None:
         sa.Column("description", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("types", sa.ARRAY(sa.Text()), nullable=True),
         sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.Column("old_secret", sa.LargeBinary(), nullable=True),
+        sa.Column("old_secret_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("is_active", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("failing_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column(
+            "active_since",
+            TransactionId(),
+            server_default=sa.text("pg_current_xact_id()"),
+            nullable=False,
+        ),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
@@ -181,7 +213,9 @@ def upgrade() -> None:
             server_default=sa.text("'[]'"),
             nullable=False,
         ),
+        sa.Column("turn", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("queued_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
             "state IN ('pending', 'delivered', 'failed')", name=op.f("ck_deliveries_state")
@@ -193,8 +227,18 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
+        sa.UniqueConstraint(
+            "webhook_id", "message_id", name=op.f("uq_deliveries_webhook_id_message_id")
+        ),
     )
     op.create_index("ix_deliveries_webhook", "deliveries", ["webhook_id", "id"], unique=False)
+    op.create_index(
+        "ix_deliveries_pending",
+        "deliveries",
+        ["webhook_id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'pending'"),
+    )
     op.create_table(
         "reminders",
         sa.Column("event_id", sa.Uuid(), nullable=False),
@@ -229,6 +273,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("is_stale"),
     )
+    op.create_index(
+        "ix_occurrences_overrides",
+        "occurrences",
+        ["event_id", "start_time"],
+        unique=False,
+        postgresql_where=sa.text("override IS NOT NULL"),
+    )
     # A message was one row for each of its recipients.
     op.add_column("messages", sa.Column("recipients", sa.ARRAY(sa.Uuid()), nullable=True))
     op.execute("UPDATE messages SET recipients = ARRAY[recipient_id]")
@@ -237,6 +288,10 @@ def upgrade() -> None:
         INSERT INTO receipts (recipient_id, transaction_id, position)
         SELECT recipient_id, transaction_id, position FROM messages
     """)
+    op.add_column(
+        "messages",
+        sa.Column("muted", sa.ARRAY(sa.Uuid()), server_default=sa.text("'{}'"), nullable=False),
+    )
     op.add_column("messages", sa.Column("session_id", sa.Uuid(), nullable=True))
     op.alter_column("messages", "event_id", existing_type=sa.UUID(), nullable=True)
     # With the column go its index and its foreign key.
