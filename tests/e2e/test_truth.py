@@ -224,7 +224,11 @@ async def judge_versions(user: User, path: str) -> list[str]:
 def without_permissions(answer: httpx.Response) -> Json:
     """Return an event as its versions have it."""
     assert answer.is_success, answer.text
-    return {name: value for name, value in answer.json().items() if name != "permissions"}
+    return {
+        name: value
+        for name, value in answer.json().items()
+        if name not in {"permissions", "reminders"}
+    }
 
 
 async def everything(user: User, path: str) -> list[Json]:

@@ -64,6 +64,7 @@ async def test_the_answer_is_the_event(alice: User) -> None:
         "created_at": "",
         "updated_at": "",
         "permissions": [{"user_id": str(alice.id), "role": "Owner"}],
+        "reminders": [],
     }
     assert (await alice.client.get(answer.headers["Location"])).content == answer.content
 

@@ -51,7 +51,9 @@ def now() -> str:
 
 def without_permissions(event: dict[str, Any]) -> dict[str, Any]:
     """Return an event as its version has it."""
-    return {name: value for name, value in event.items() if name != "permissions"}
+    return {
+        name: value for name, value in event.items() if name not in {"permissions", "reminders"}
+    }
 
 
 async def test_the_calendar_is_as_it_was_at_each_moment_of_a_history(alice: User) -> None:

@@ -1,5 +1,6 @@
 """Settings, from the environment or `.env`, under the names of the original description."""
 
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -9,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from eventmanager.core.limits.rates import Rate, parse_rates
 from eventmanager.core.proxies import parse_proxies
+from eventmanager.core.smtp import SmtpServer
 
 SHIPPED_SECRETS = frozenset(
     {"your_super_secret_key", "my_super_secret_key", "changeme", "secret", "change-me"}
@@ -49,8 +51,27 @@ class Settings(BaseSettings):
     )
     bin_days: int = Field(30, ge=1, le=3650, description="How long deleted events can be restored.")
     notification_days: int = Field(30, ge=1, le=3650, description="How long messages are kept.")
+    webhook_allow_private: bool = Field(
+        False,
+        description="Whether webhooks may use http and lead to private addresses, as of an"
+        " intranet: every user can then have this server post to them.",
+    )
+    max_sockets_per_user: int = Field(
+        50,
+        ge=1,
+        le=10_000,
+        description="How many sockets and streams one user may have open in one process.",
+    )
     background_tasks: bool = Field(
         True, description="Whether this process takes its turn at the work beside the requests."
+    )
+    smtp_url: SecretStr = Field(
+        SecretStr(""),
+        description="Where email is handed over; empty: none is sent."
+        " smtp://user:password@host:587?starttls=required or smtps://user:password@host:465",
+    )
+    mail_from: str = Field(
+        "", max_length=320, description="Whose email it is; by default the user of `smtp_url`."
     )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Whose X-Forwarded-For and -Proto are believed: 10.0.0.0/8,192.168.1.7"
@@ -82,6 +103,25 @@ class Settings(BaseSettings):
         if value and scheme not in {"redis", "rediss", "unix"}:
             raise ValueError("REDIS_URL must start with redis://, rediss://, valkey:// or unix://")
         return scheme + separator + rest
+
+    @property
+    def smtp(self) -> SmtpServer | None:
+        """The server that email is handed to, if there is one."""
+        url = self.smtp_url.get_secret_value()
+        return SmtpServer.of(url, sender=self.mail_from) if url else None
+
+    @field_validator("mail_from")
+    @classmethod
+    def _of_one_mailbox(cls, value: str) -> str:
+        """Accept `events@example.com` and `Events <events@example.com>`."""
+        if value and ("@" not in parseaddr(value)[1] or not value.isprintable()):
+            raise ValueError("MAIL_FROM must be an address such as Events <events@example.com>")
+        return value
+
+    @model_validator(mode="after")
+    def _know_the_mail_server(self) -> Self:
+        _ = self.smtp
+        return self
 
     @field_validator("cors_origins", mode="before")
     @classmethod

@@ -7,12 +7,13 @@
     │                              FreeBusyHidden
     ├── NotFound               404
     ├── Conflict               409  DuplicateUser, DuplicateGrant, LastOwner, TimeConflict,
-    │                              MergeConflict, NothingToUndo, KeyInUse
+    │                              MergeConflict, NothingToUndo, KeyInUse, TooManyWebhooks
     ├── Gone                   410  SyncTokenExpired, CursorExpired
     ├── PreconditionFailed     412
-    ├── Invalid                422  WindowTooFar, WindowTooLong, InvalidCursor, KeyReused
+    ├── Invalid                422  WindowTooFar, WindowTooLong, InvalidCursor, KeyReused,
+    │                              TooManyEvents
     ├── PreconditionRequired   428
-    ├── RateLimited            429
+    ├── RateLimited            429  TooManySockets
     └── Unavailable            503
 
 Services raise these with their facts; `core.problems` alone turns them into HTTP.
@@ -204,6 +205,13 @@ class KeyInUse(Conflict):
     title = "A request with this Idempotency-Key is still running: try again shortly"
 
 
+class TooManyWebhooks(Conflict):
+    """The user has as many webhooks as one may have. Fact: `limit`."""
+
+    code = "too_many_webhooks"
+    title = "You have as many webhooks as you may have: delete one first"
+
+
 class Gone(EventManagerError):
     """What the client goes on from is no longer kept. Fact: `restart`, where to begin again."""
 
@@ -277,11 +285,32 @@ class InvalidCursor(Invalid):
     title = "The cursor is not one this endpoint gave out"
 
 
+class TooManyEvents(Invalid):
+    """One socket says of more events than it may that its user is at them."""
+
+    code = "too_many_events"
+    title = "A socket may not be at so many events"
+
+
+class PrivateAddress(Invalid):
+    """A webhook's URL leads to an address that is not public."""
+
+    code = "private_address"
+    title = "must lead to a public address: WEBHOOK_ALLOW_PRIVATE would allow others"
+
+
 class RateLimited(EventManagerError):
     """The client asks too often. Facts: `limit`, and `retry_after` in seconds."""
 
     code = "rate_limited"
     title = "Too many requests: slow down"
+
+
+class TooManySockets(RateLimited):
+    """All the sockets and streams that one user may have open at once are open."""
+
+    code = "too_many_sockets"
+    title = "You have too many sockets and streams open: close one first"
 
 
 class Unavailable(EventManagerError):

@@ -112,6 +112,13 @@ def rfc3339(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
+def shown(instant: datetime, *, time_zone: str, all_day: bool) -> str:
+    """Write an instant of an event as clients read it: in UTC, or as a date in the event's zone."""
+    if all_day:
+        return instant.astimezone(zone(time_zone)).date().isoformat()
+    return rfc3339(instant)
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """The half-open stretch of time from `start` to `end`, both instants."""

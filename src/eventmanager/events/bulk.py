@@ -59,14 +59,15 @@ async def change(
 
     If it is `atomic`, the first refusal undoes all and is raised, with the fact `event_id`.
     """
-    fields = changes.changes()
 
     async def act(tx: Transaction, event_id: EventId) -> Event:
         change = record(Operation.UPDATE, caller_id=caller_id, event_id=event_id, now=now)
-        return await change_event(tx, fields=fields, change=change, terms=terms)
+        return await change_event(tx, changes=changes, change=change, terms=terms)
 
     results = await _each(db, act, event_ids, atomic=atomic, terms=terms)
-    _log("event_updated", results, caller_id=caller_id, terms=terms, fields=sorted(fields))
+    fields = sorted(changes.changes())
+    if fields or changes.reminders is None:
+        _log("event_updated", results, caller_id=caller_id, terms=terms, fields=fields)
     return results
 
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 import orjson
 
 from eventmanager.core.errors import Invalid
-from eventmanager.core.time import read_moment, zone
+from eventmanager.core.time import read_moment, shown, zone
 from eventmanager.events.overrides import Overrides, carried, planned, takes_time
 from eventmanager.events.schemas import EventCreate
-from eventmanager.events.timing import Loc, Timing, invalid_rrule, read_timing, shown
+from eventmanager.events.timing import Loc, Timing, invalid_rrule, read_timing
 from eventmanager.recurrence import InvalidRecurrence, move
 from eventmanager.scheduling.plan import Plan
 

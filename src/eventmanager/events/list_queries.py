@@ -4,9 +4,8 @@ from itertools import product
 from typing import Final
 
 from eventmanager.core.database import Query, query
-from eventmanager.events.queries import ITS_VERSION
-from eventmanager.scheduling.queries import touching
-from eventmanager.sharing.queries import PERMISSIONS_OF_E
+from eventmanager.events.queries import BESIDE, ITS_VERSION
+from eventmanager.scheduling.queries import own, touching
 
 # The event of a grant `g`. Again each join is to be one look into an index for each row of what
 # stands before it.
@@ -52,7 +51,7 @@ def _listing(*, window: bool, search: bool, role: bool, after: bool) -> Query:
             " > (CAST(:after_time AS timestamptz), CAST(:after_id AS uuid))"
         )
     return query(f"""
-        SELECT v.data, {PERMISSIONS_OF_E} AS permissions, g.start_time, g.event_id
+        SELECT v.data, {BESIDE}, g.start_time, g.event_id
         FROM {source}
         WHERE {" AND ".join(conditions)}
         ORDER BY g.start_time, g.event_id
@@ -67,16 +66,11 @@ LIST: Final = {
 }
 
 
-def _own(field: str) -> str:
-    """Return SQL for a text of the occurrence `o`: its own, or that of its event `e`."""
-    return f"CASE WHEN o.override ? '{field}' THEN o.override ->> '{field}' ELSE e.{field} END"
-
-
 # The occurrence `o` of the event `e` with its effective fields.
 _OCCURRENCE: Final = f"""
-    o.event_id, o.recurrence_id, o.start_time, o.end_time, e.all_day, {_own("title")} AS title,
-    {_own("description")} AS description, {_own("location")} AS location, e.time_zone,
-    {_own("status")} AS status, {_own("transparency")} AS transparency,
+    o.event_id, o.recurrence_id, o.start_time, o.end_time, e.all_day, {own("title")} AS title,
+    {own("description")} AS description, {own("location")} AS location, e.time_zone,
+    {own("status")} AS status, {own("transparency")} AS transparency,
     e.recurrence_pattern IS NOT NULL AS is_recurring, o.override IS NOT NULL AS is_override"""
 
 _AFTER_KEY: Final = """(
@@ -125,7 +119,7 @@ _WAS_THERE: Final = "e.created_at <= CAST(:as_of AS timestamptz) AND v.operation
 
 # An event that the caller may read now, as it was.
 PAST_ONE: Final = query(f"""
-    SELECT v.data, v.version, {PERMISSIONS_OF_E} AS permissions FROM grants g
+    SELECT v.data, v.version, {BESIDE} FROM grants g
     {_ITS_EVENT} {_ITS_PAST}
     WHERE g.event_id = :event_id AND g.user_id = :caller_id AND {_WAS_THERE}
 """)
@@ -147,7 +141,7 @@ PAST_STARTS: Final = query(f"""
 
 # Some versions of events that the caller may read now, in their order.
 PAST_PAGE: Final = query(f"""
-    SELECT v.data, {PERMISSIONS_OF_E} AS permissions
+    SELECT v.data, {BESIDE}
     FROM unnest(CAST(:event_ids AS uuid[]), CAST(:versions AS integer[]))
         WITH ORDINALITY AS wanted (event_id, version, number)
     JOIN events e ON e.id = wanted.event_id AND e.deleted_at IS NULL
@@ -178,7 +172,7 @@ PAST_STATES: Final = query(f"""
 
 # The deleted events of which the caller is Owner, after a key.
 BIN: Final = query(f"""
-    SELECT v.data, {PERMISSIONS_OF_E} AS permissions, e.start_time, e.id AS event_id
+    SELECT v.data, {BESIDE}, e.start_time, e.id AS event_id
     FROM (
         SELECT id FROM events WHERE owner_id = :caller_id AND deleted_at IS NOT NULL
         UNION SELECT event_id FROM grants

@@ -12,10 +12,10 @@ from eventmanager.core.database import Database
 from eventmanager.core.errors import NotFound
 from eventmanager.core.ids import EventId, UserId
 from eventmanager.core.paging import write_cursor
-from eventmanager.core.time import Window, rfc3339
+from eventmanager.core.time import Window, rfc3339, shown
 from eventmanager.events import list_queries
-from eventmanager.events.timing import instant_named, shown
-from eventmanager.events.writing import with_permissions
+from eventmanager.events.timing import instant_named
+from eventmanager.events.writing import whole
 from eventmanager.scheduling import service as scheduling
 from eventmanager.scheduling.plan import cap
 from eventmanager.sharing.access import READERS, refusal
@@ -259,7 +259,7 @@ async def _naming(db: Database, *, caller_id: UserId, event_id: EventId) -> asyn
 
 def _events(rows: Sequence[asyncpg.Record], *, limit: int) -> Page:
     page = rows[:limit]
-    body = b",".join(with_permissions(row["data"], row["permissions"]) for row in page)
+    body = b",".join(whole(row["data"], row) for row in page)
     more = len(rows) > limit
     cursor = write_cursor(page[-1]["start_time"], page[-1]["event_id"]) if more else None
     return Page(b"[" + body + b"]", cursor)

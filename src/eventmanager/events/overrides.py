@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from eventmanager.core.errors import Invalid
-from eventmanager.core.time import read_moment
+from eventmanager.core.time import read_moment, shown
 from eventmanager.events.models import Status, Transparency
 from eventmanager.events.schemas import EventCreate
-from eventmanager.events.timing import Timing, instant_named, read_timing, shown
+from eventmanager.events.timing import Timing, instant_named, read_timing
 from eventmanager.recurrence import Occurrence
 from eventmanager.scheduling.plan import Override
 from eventmanager.scheduling.plan import Overrides as PlannedOverrides

@@ -44,26 +44,38 @@ Resolve = Annotated[
 ]
 
 
+async def _sends_mail(request: Request) -> bool:
+    return request.app.state.settings.smtp is not None
+
+
+_Mail = Annotated[bool, Depends(_sends_mail)]
+
+
 async def _booking(
-    once: InOnce, on_conflict: OnConflict = "refuse", dry_run: DryRun = False
+    once: InOnce, mail: _Mail, on_conflict: OnConflict = "refuse", dry_run: DryRun = False
 ) -> Terms:
-    return Terms(allow=on_conflict == "allow", dry_run=dry_run, once=once)
+    return Terms(allow=on_conflict == "allow", dry_run=dry_run, once=once, mail=mail)
 
 
 async def _changing(
-    if_match: IfMatch, once: InOnce, on_conflict: OnConflict = "refuse", dry_run: DryRun = False
+    if_match: IfMatch,
+    once: InOnce,
+    mail: _Mail,
+    on_conflict: OnConflict = "refuse",
+    dry_run: DryRun = False,
 ) -> Terms:
     allow = on_conflict == "allow"
-    return Terms(versions_in(if_match), allow=allow, dry_run=dry_run, once=once)
+    return Terms(versions_in(if_match), allow=allow, dry_run=dry_run, once=once, mail=mail)
 
 
 async def _merging(
     if_match: IfMatchOrBase,
     once: InOnce,
+    mail: _Mail,
     on_conflict: OnConflict = "refuse",
     dry_run: DryRun = False,
 ) -> Terms:
-    return await _changing(if_match, once, on_conflict, dry_run)
+    return await _changing(if_match, once, mail, on_conflict, dry_run)
 
 
 async def _deleting(if_match: IfMatch, once: InOnce, dry_run: DryRun = False) -> Terms:

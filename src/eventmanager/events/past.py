@@ -25,7 +25,7 @@ from eventmanager.events import drafts, list_queries, queries
 from eventmanager.events.drafts import Revision
 from eventmanager.events.lists import Page
 from eventmanager.events.overrides import named, planned
-from eventmanager.events.writing import Event, with_permissions
+from eventmanager.events.writing import Event, whole
 from eventmanager.recurrence import Occurrence
 from eventmanager.scheduling import service as scheduling
 from eventmanager.scheduling.plan import Overrides, between
@@ -260,7 +260,7 @@ def _shown_event(row: asyncpg.Record) -> bytes:
     read = orjson.loads(data)
     if not read.keys() >= _LACKING.keys():
         data = orjson.dumps({**_LACKING, **read})
-    return with_permissions(data, row["permissions"])
+    return whole(data, row)
 
 
 def _shown_occurrence(found: _Found) -> dict[str, Any]:

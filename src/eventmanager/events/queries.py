@@ -10,10 +10,14 @@ from eventmanager.core.audit.queries import audited
 from eventmanager.core.database import query
 from eventmanager.core.sql import instant
 from eventmanager.realtime.queries import told
+from eventmanager.reminders.queries import REMINDED, REMINDERS_OF_E
 from eventmanager.scheduling.queries import ROWS, STORE_ROWS, is_taken
 from eventmanager.sharing.queries import MAY_EDIT, PERMISSIONS_OF_E
 
-# The event `e` as clients see it, without its permissions. Every version's `data` is made here.
+# What a reader is answered of the event `e` beside its data, which is the same for all.
+BESIDE: Final = f"{PERMISSIONS_OF_E} AS permissions, {REMINDERS_OF_E} AS reminders"
+
+# The event `e` as clients see it, without what is beside it. Every version's `data` is made here.
 _DATA: Final = f"""(SELECT row_to_json(d) FROM (SELECT
     e.id, e.owner_id, e.title, e.description, e.location,
     CASE WHEN e.all_day THEN e.start_date::text ELSE {instant("e.start_time")} END AS start_time,
@@ -57,7 +61,7 @@ _RECORDED: Final = f"""
         FROM e
         RETURNING data
     ), told AS ({_TOLD}), audited AS ({_AUDITED})
-    SELECT written.data, e.version, {PERMISSIONS_OF_E} AS permissions FROM written, e
+    SELECT written.data, e.version, {BESIDE} FROM written, e
 """  # built from constants, as all SQL of this module
 
 # Events as they are to be: their columns, whether they take up time, and whether their series go on
@@ -68,7 +72,7 @@ _PROPOSED: Final = """proposed AS (
             start_time timestamptz, end_time timestamptz, time_zone text, all_day boolean,
             start_date date, end_date date, recurrence_pattern text, recurrence_text text,
             overrides jsonb, split_from uuid, status text, transparency text,
-            busy boolean, continues boolean, version_id uuid)
+            busy boolean, continues boolean, version_id uuid, reminders jsonb)
     )"""
 
 # True unless a row that is new to its owner's time would overlap busy time, or that is allowed.
@@ -102,9 +106,9 @@ _TOLD_OF_CREATION: Final = told(
     data="jsonb_build_object('version', 1, 'title', e.title)",
 )
 
-# Creates the proposed events, with their grants, occurrences, series and first version, and answers
-# their data; or nothing, and creates nothing, if one of them would overlap busy time. A second half
-# of a series has the grants of the first.
+# Creates the proposed events, with their grants, reminders, occurrences, series and first version,
+# and answers their data; or nothing, and creates nothing, if one of them would overlap busy time. A
+# second half of a series has the grants and reminders of the first.
 # Who does not hold the owner's lock says how many bookings the timeline had (`seen`): if others
 # have booked since, nothing is created either, whenever they commit: an update looks again.
 CREATE: Final = query(f"""
@@ -131,8 +135,8 @@ CREATE: Final = query(f"""
         UNION ALL
         SELECT e.id, g.user_id, e.owner_id, g.role, e.start_time, g.granted_by, g.created_at
         FROM e JOIN grants g ON g.event_id = e.split_from
-    ), stored AS ({STORE_ROWS}), continued AS ({_CONTINUED}), told AS ({_TOLD_OF_CREATION}),
-    audited AS ({_AUDITED_CREATION})
+    ), reminded AS ({REMINDED}), stored AS ({STORE_ROWS}), continued AS ({_CONTINUED}),
+    told AS ({_TOLD_OF_CREATION}), audited AS ({_AUDITED_CREATION})
     INSERT INTO versions (event_id, version, id, owner_id, operation, data, timestamp, changed_by)
     SELECT e.id, 1, proposed.version_id, e.owner_id, 'create', {_DATA}, e.created_at, :caller_id
     FROM e JOIN proposed ON proposed.id = e.id
@@ -146,7 +150,7 @@ ITS_VERSION: Final = """
         SELECT data FROM versions WHERE event_id = e.id AND version = e.version OFFSET 0) v"""
 
 GET: Final = query(f"""
-    SELECT v.data, e.version, {PERMISSIONS_OF_E} AS permissions
+    SELECT v.data, e.version, {BESIDE}
     FROM events e
     JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id {ITS_VERSION}
     WHERE e.id = :event_id AND e.deleted_at IS NULL

@@ -230,7 +230,8 @@ async def change_event(
 ) -> Response:
     """Change the fields that you send; the others stay. A null clears a field that may be empty.
 
-    Owners and Editors may. Changing the time of a series changes all of it, its rule moves along
+    Owners and Editors may; `reminders` are your own, and every reader may change those alone, which
+    makes no version. Changing the time of a series changes all of it, its rule moves along
     unless you send one, and it is refused if any occurrence would overlap busy time of the event's
     owner. Without `If-Match`, the last one wins. With `base_version`, what others have changed
     since then is kept beside your changes; `merged` and `taken` say what came from whom.

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from eventmanager.core.time import Instant, Moment, ZoneName
 from eventmanager.events.models import Status, Transparency
+from eventmanager.reminders.schemas import Reminder, Reminders
 from eventmanager.sharing.models import Role
 from eventmanager.sharing.schemas import Permission
 
@@ -48,6 +49,7 @@ _STANDUP: dict[str, Any] = {
     "end_time": "2026-12-01T09:15:00",
     "time_zone": "Europe/Berlin",
     "recurrence_pattern": "RRULE:FREQ=DAILY",
+    "reminders": [{"minutes_before": 10, "channel": "notification"}],
 }
 _MEETING: dict[str, Any] = {
     "title": "Team meeting",
@@ -85,6 +87,7 @@ class EventCreate(BaseModel):
     transparency: Transparency = Field(
         Transparency.OPAQUE, description="`transparent` events take up no time."
     )
+    reminders: Reminders = Field([], description="Yours; each reader has their own.")
 
     @model_validator(mode="after")
     def _recurs_or_not(self) -> Self:
@@ -118,9 +121,20 @@ class EventUpdate(BaseModel):
     recurrence_pattern: Pattern | None = None
     status: Status | None = None
     transparency: Transparency | None = None
+    reminders: Reminders | None = Field(
+        None,
+        description="Yours instead of those you had; no part of the event, so every reader may.",
+    )
 
     @field_validator(
-        "title", "start_time", "end_time", "time_zone", "status", "transparency", mode="before"
+        "title",
+        "start_time",
+        "end_time",
+        "time_zone",
+        "status",
+        "transparency",
+        "reminders",
+        mode="before",
     )
     @classmethod
     def _not_null(cls, value: object) -> object:
@@ -129,8 +143,8 @@ class EventUpdate(BaseModel):
         return value
 
     def changes(self) -> dict[str, Any]:
-        """Return the fields that were sent."""
-        return {name: getattr(self, name) for name in self.model_fields_set}
+        """Return the fields of the event that were sent."""
+        return {name: getattr(self, name) for name in self.model_fields_set - {"reminders"}}
 
 
 class BulkFilter(BaseModel):
@@ -251,12 +265,14 @@ class EventRead(EventData):
                     "permissions": [
                         {"user_id": "01936b0e-0000-7b1f-8a2d-3c4e5f607182", "role": "Owner"}
                     ],
+                    "reminders": [{"minutes_before": 10, "channel": "notification"}],
                 }
             ]
         }
     )
 
     permissions: list[Permission]
+    reminders: list[Reminder] = Field(description="Yours; each reader has their own.")
     dropped_overrides: list[str] = Field(
         [],
         description="Only after a change of a series, if there are any: overrides that are gone,"

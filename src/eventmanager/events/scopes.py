@@ -21,7 +21,7 @@ from eventmanager.events.merging import TIMES as _TIMES
 from eventmanager.events.merging import Merge, merge
 from eventmanager.events.overrides import EXCLUDED, TIMES, named, of_series, revised, with_own
 from eventmanager.events.schemas import EventUpdate
-from eventmanager.events.service import Base, version_of
+from eventmanager.events.service import Base, current, remind, version_of
 from eventmanager.events.timing import Timing, instant_named, invalid_rrule
 from eventmanager.events.writing import (
     Event,
@@ -41,7 +41,8 @@ from eventmanager.events.writing import (
 from eventmanager.history.models import Operation
 from eventmanager.recurrence import InvalidRecurrence, Occurrence, begins, expand, split
 from eventmanager.scheduling import service as scheduling
-from eventmanager.sharing.access import EDITORS, OWNERS
+from eventmanager.sharing.access import EDITORS, OWNERS, READERS
+from eventmanager.sharing.models import Role
 
 _INSTANT: Final = timedelta(microseconds=1)
 _OF_A_SERIES: Final = ("all_day", "is_recurring", "recurrence_pattern", "time_zone")
@@ -112,7 +113,14 @@ async def edit(
     a `base`, what others have changed of this occurrence since is kept. Raises `NotFound`,
     `RoleTooLow`, `PreconditionFailed`, `Invalid`, `MergeConflict` and `TimeConflict`.
     """
-    fields = changes.changes()
+    fields, own = changes.changes(), changes.reminders
+    roles = READERS if own is not None and not fields else EDITORS
+    if own is not None and scope is not Scope.ALL:
+        raise Invalid(
+            "Reminders are of all occurrences: send scope=all, or change the event",
+            loc=("body", "reminders"),
+            type="not_of_one_occurrence",
+        )
     if base is not None and scope is not Scope.THIS:
         raise Invalid(
             "base_version goes with scope=this only",
@@ -121,7 +129,7 @@ async def edit(
         )
 
     async def work(tx: Transaction) -> Event:
-        found = await _find(tx, target=target, scope=scope, terms=terms, now=now)
+        found = await _find(tx, target=target, scope=scope, terms=terms, now=now, roles=roles)
         if found.scope is Scope.THIS and base is not None:
             kept, merged = await _merged(tx, found, fields, base=base)
             written = await _override(tx, found, _own(found, kept), terms=terms)
@@ -130,13 +138,21 @@ async def edit(
             return await _override(tx, found, _own(found, fields), terms=terms)
         if found.scope is Scope.FOLLOWING:
             return await _split(tx, found, fields, terms=terms)
-        whole = _revised(found.event, found.slot, fields)
         change = found.record(Operation.UPDATE)
+        if own is not None:
+            if fields:
+                # As in `change_event`.
+                await scheduling.hold(tx, owner_id=found.owner_id, now=now)
+            await remind(tx, own, change=change, terms=terms)
+            if not fields:
+                return await current(tx, change)
+        whole = _revised(found.event, found.slot, fields)
         return await rebook(tx, owner_id=found.owner_id, revision=whole, record=change, terms=terms)
 
     async with db.turn(target.event_id):
         event = await write(db, work, terms=terms)
-    _log("occurrence_updated", target, scope=scope, terms=terms, fields=sorted(fields))
+    if fields or own is None:
+        _log("occurrence_updated", target, scope=scope, terms=terms, fields=sorted(fields))
     return event
 
 
@@ -192,10 +208,11 @@ async def _find(
     terms: Terms,
     now: datetime,
     excluded: bool = False,
+    roles: frozenset[Role] = EDITORS,
 ) -> _Found:
     """Lock the event and find the occurrence in it; one that was deleted only if `excluded`."""
     whose = {"caller_id": target.caller_id, "event_id": target.event_id, "now": now}
-    row = await lock(tx, roles=EDITORS, terms=terms, record=whose)
+    row = await lock(tx, roles=roles, terms=terms, record=whose)
     event = drafts.current(dict(row))
     slot = _slot(event, target.name)
     scheduling.refuse_beyond_cap(slot.recurrence_id, loc=["path", "recurrence_id"], now=now)

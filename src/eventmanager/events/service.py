@@ -40,12 +40,14 @@ from eventmanager.events.writing import (
     rebook,
     record,
     refuse,
+    whole,
     with_merge,
-    with_permissions,
     write,
 )
 from eventmanager.history.models import Operation
 from eventmanager.history.schemas import VersionKey, names
+from eventmanager.reminders import service as reminders
+from eventmanager.reminders.schemas import Reminder
 from eventmanager.scheduling import service as scheduling
 from eventmanager.scheduling.plan import Plan
 from eventmanager.scheduling.service import Reservation
@@ -74,16 +76,20 @@ async def create(
     batch: bool = False,
 ) -> list[tuple[EventId, Event]]:
     """Create all the events, or none. Raises `Invalid` and `TimeConflict`."""
-    revisions = _read(events, batch=batch)
+    revisions = _read(events, batch=batch, mail=terms.mail)
     plans = await _plan(revisions, now=now)
     ids = [EventId(uuid7()) for _ in events]
     permissions = orjson.dumps([{"user_id": str(owner_id), "role": Role.OWNER}])
+    wanted = {
+        event_id: reminders.written(draft.reminders)
+        for event_id, draft in zip(ids, events, strict=True)
+    }
 
     async def book(read: Reading, reservation: Reservation) -> list[tuple[EventId, Event]]:
         if reservation.overlapping and not terms.allow:
             return []
         columns = [
-            proposed(event_id, revision, reservation, number)
+            proposed(event_id, revision, reservation, number) | {"reminders": wanted[event_id]}
             for number, (event_id, revision) in enumerate(zip(ids, revisions, strict=True))
         ]
         rows = await read.all(
@@ -97,7 +103,11 @@ async def create(
             events=orjson.dumps(columns),
             **scheduling.rows(reservation, dict(enumerate(ids))),
         )
-        written = {row["event_id"]: with_permissions(row["data"], permissions) for row in rows}
+        written = {}
+        for row in rows:
+            own = orjson.dumps(wanted[row["event_id"]])
+            beside = {"permissions": permissions, "reminders": own}
+            written[row["event_id"]] = whole(row["data"], beside)
         return [(event_id, Event(1, written[event_id])) for event_id in ids if written]
 
     async def book_at_once() -> list[tuple[EventId, Event]]:
@@ -149,12 +159,13 @@ async def update(
     whom. Raises `NotFound`, `RoleTooLow`, `PreconditionFailed`, `Invalid`, `MergeConflict` and
     `TimeConflict`.
     """
-    fields = changes.changes()
+    fields, own = changes.changes(), changes.reminders
     change = record(Operation.UPDATE, caller_id=caller_id, event_id=event_id, now=now)
-    if base is not None or terms.once is not None or not fields.keys() <= _TEXT_FIELDS:
+    is_of_texts = own is None and fields.keys() <= _TEXT_FIELDS
+    if base is not None or terms.once is not None or not is_of_texts:
 
         async def work(tx: Transaction) -> Event:
-            return await change_event(tx, fields=fields, change=change, terms=terms, base=base)
+            return await change_event(tx, changes=changes, change=change, terms=terms, base=base)
 
         async with db.turn(event_id):
             event = await write(db, work, terms=terms)
@@ -165,20 +176,31 @@ async def update(
     else:
         async with db.reading() as read:
             event = await edit(read, fields=fields, change=change, terms=terms)
-    audit("event_updated", change, terms=terms, version=event.version, fields=sorted(fields))
+    if fields or own is None:
+        audit("event_updated", change, terms=terms, version=event.version, fields=sorted(fields))
     return event
 
 
 async def change_event(
     tx: Transaction,
     *,
-    fields: dict[str, Any],
+    changes: EventUpdate,
     change: dict[str, Any],
     terms: Terms,
     base: Base | None = None,
 ) -> Event:
-    """Change fields of an event in a transaction that may do more; see `update`."""
-    row = await lock(tx, roles=EDITORS, terms=terms, record=change)
+    """Change fields of an event in a transaction that may do more; see `update`.
+
+    Reminders are the caller's own: whoever may read the event may change those alone.
+    """
+    fields, own = changes.changes(), changes.reminders
+    roles = READERS if own is not None and not fields else EDITORS
+    row = await lock(tx, roles=roles, terms=terms, record=change)
+    if own is not None:
+        if fields:
+            # Everybody locks an owner's time before reminders.
+            await scheduling.hold(tx, owner_id=row["owner_id"], now=change["now"])
+        await remind(tx, own, change=change, terms=terms)
     event = drafts.current(dict(row))
     merged = None
     if base is not None:
@@ -192,7 +214,7 @@ async def change_event(
             terms=terms,
         )
     else:
-        written = await _current(tx, change)
+        written = await current(tx, change)
     return written if merged is None else with_merge(written, merged)
 
 
@@ -213,6 +235,15 @@ async def _merged(
         source = drafts.times_of(mine) if moved else fields
         kept |= {name: source[name] for name in (*TIME_FIELDS, "is_recurring") if name in source}
     return kept, decided
+
+
+async def remind(
+    tx: Transaction, own: Sequence[Reminder], *, change: dict[str, Any], terms: Terms
+) -> None:
+    """Set the caller's reminders of an event that is locked; raises `Invalid`."""
+    reminders.check(own, mail=terms.mail, loc=("body",))
+    whose = {name: change[name] for name in ("caller_id", "event_id", "now")}
+    await reminders.set_reminders(tx, reminders=own, **whose)
 
 
 async def version_of(tx: Transaction, event_id: EventId, number: int) -> dict[str, Any]:
@@ -306,11 +337,13 @@ async def roll_back(
     return event
 
 
-def _read(events: Sequence[EventCreate], *, batch: bool) -> list[Revision]:
-    return [
-        drafts.new(draft, loc=("body", "events", number) if batch else ("body",))
-        for number, draft in enumerate(events)
-    ]
+def _read(events: Sequence[EventCreate], *, batch: bool, mail: bool) -> list[Revision]:
+    revisions = []
+    for number, draft in enumerate(events):
+        loc = ("body", "events", number) if batch else ("body",)
+        reminders.check(draft.reminders, mail=mail, loc=loc)
+        revisions.append(drafts.new(draft, loc=loc))
+    return revisions
 
 
 async def _plan(revisions: Sequence[Revision], *, now: datetime) -> list[Plan]:
@@ -355,12 +388,13 @@ async def _unchanged(db: Database, *, change: dict[str, Any], terms: Terms) -> E
 
     async def check(tx: Transaction) -> Event:
         await lock(tx, roles=EDITORS, terms=terms, record=change)
-        return await _current(tx, change)
+        return await current(tx, change)
 
     return await db.transaction(check)
 
 
-async def _current(tx: Transaction, change: dict[str, Any]) -> Event:
+async def current(tx: Transaction, change: dict[str, Any]) -> Event:
+    """Return the event of a change as it is, which the transaction has locked."""
     row = await tx.first(queries.GET, caller_id=change["caller_id"], event_id=change["event_id"])
     assert row is not None, "the caller has locked it"
     return event_of(row)

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
 from eventmanager.core.errors import Invalid
-from eventmanager.core.time import rfc3339, zone
+from eventmanager.core.time import zone
 from eventmanager.recurrence import Anchor, InvalidRecurrence, Series, describe, parse
 from eventmanager.scheduling.plan import Overrides, Plan, cap
 
@@ -115,13 +115,6 @@ def read_timing(
         except InvalidRecurrence as error:
             raise invalid_rrule(error, loc) from error
     return Timing(start_time, end_time, time_zone, first, last, recurrence_pattern, series, loc)
-
-
-def shown(instant: datetime, *, time_zone: str, all_day: bool) -> str:
-    """Write an instant of an event as clients read it: in UTC, or as a date in the event's zone."""
-    if all_day:
-        return instant.astimezone(zone(time_zone)).date().isoformat()
-    return rfc3339(instant)
 
 
 def instant_named(moment: datetime | date, *, time_zone: str) -> datetime:

@@ -42,13 +42,15 @@ class Terms:
 
     `versions` are those that a change may be based on, None for any. `allow` books time that is
     taken, too. A `dry_run` answers as the write would, and changes nothing. What is to be done
-    `once` has its `answer` kept, which is made of what the write returns.
+    `once` has its `answer` kept, which is made of what the write returns. Reminders may be by email
+    if the server sends `mail`.
     """
 
     versions: Sequence[int] | None = None
     allow: bool = False
     dry_run: bool = False
     once: Once | None = None
+    mail: bool = False
     answer: Callable[[Any], Response] | None = None
 
     def answered(self, answer: Callable[[Any], Response]) -> "Terms":
@@ -191,12 +193,16 @@ async def refuse(
 
 def event_of(row: asyncpg.Record) -> Event:
     """Return the event that a statement answered."""
-    return Event(row["version"], with_permissions(row["data"], row["permissions"]))
+    return Event(row["version"], whole(row["data"], row))
 
 
-def with_permissions(data: bytes, permissions: bytes) -> bytes:
-    """Add the event's grants, which are not part of its versions, to its JSON object."""
-    return data[:-1] + b',"permissions":' + permissions + b"}"
+def whole(data: bytes, beside: asyncpg.Record | Mapping[str, bytes]) -> bytes:
+    """Add to an event's JSON object what is not part of its versions.
+
+    That is its grants, and the reader's own reminders.
+    """
+    permissions, reminders = beside["permissions"], beside["reminders"]
+    return data[:-1] + b',"permissions":' + permissions + b',"reminders":' + reminders + b"}"
 
 
 def with_dropped(event: Event, dropped: Sequence[str]) -> Event:

@@ -1,6 +1,7 @@
 """Reminders: what each reader of an event has asked to be told before its occurrences."""
 
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
@@ -9,12 +10,21 @@ from sqlalchemy.orm import Mapped, mapped_column
 from eventmanager.core.models import Base
 
 
+class Channel(StrEnum):
+    """How a reader is reminded."""
+
+    NOTIFICATION = "notification"
+    WEBHOOK = "webhook"
+    EMAIL = "email"
+
+
 class Reminder(Base):
     """One reader's wish; it goes with the reader's grant.
 
     A reminder is due `minutes_before` each occurrence starts. Those due up to `fired_until` were
     given or are not to be given. The next is due at `next_at`, unless the row `is_stale`: a trigger
-    says so whenever occurrences of the event are stored or forgotten.
+    says so whenever occurrences of the event are stored or forgotten. Who looks at a reminder holds
+    its row's lock, and who changes occurrences takes it too, so that neither misses the other.
     """
 
     __tablename__ = "reminders"

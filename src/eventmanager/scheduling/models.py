@@ -69,6 +69,13 @@ class Occurrence(Base):
             "start_time",
             postgresql_include=["end_time", "busy", "event_id", "recurrence_id"],
         ),
+        # Those few of an event that may start elsewhere than the primary key says.
+        Index(
+            "ix_occurrences_overrides",
+            "event_id",
+            "start_time",
+            postgresql_where=text("override IS NOT NULL"),
+        ),
     )
 
 

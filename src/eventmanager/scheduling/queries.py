@@ -148,6 +148,11 @@ def is_taken(*, owner: str) -> str:
         ))"""
 
 
+def own(field: str) -> str:
+    """Return SQL for a text of the occurrence `o`: its own, or that of its event `e`."""
+    return f"CASE WHEN o.override ? '{field}' THEN o.override ->> '{field}' ELSE e.{field} END"
+
+
 # What the wanted intervals (numbered from 1) clash with, and how many pairs there are in all.
 CLASHES: Final = query(f"""
     SELECT wanted.number, o.event_id, o.recurrence_id, o.start_time, o.end_time,

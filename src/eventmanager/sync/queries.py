@@ -8,7 +8,7 @@ on the primary alone: a snapshot of a replica does not name the running transact
 from typing import Final
 
 from eventmanager.core.database import query
-from eventmanager.sharing.queries import PERMISSIONS_OF_E
+from eventmanager.events.queries import BESIDE
 
 # The database's present, and the history that it belongs to: another cluster, another database in
 # it, and a timeline that was branched off by recovery or failover number transactions anew.
@@ -31,7 +31,7 @@ _NEWEST: Final = "SELECT * FROM versions WHERE event_id = e.id AND version = e.v
 # All that the caller may read, after a key; an event that was created since `until` is for the next
 # sync, for the same reason. OFFSET 0 keeps the joins in this order.
 EVERYTHING: Final = query(f"""
-    SELECT g.event_id, g.start_time, v.data, {PERMISSIONS_OF_E} AS permissions
+    SELECT g.event_id, g.start_time, v.data, {BESIDE}
     FROM (SELECT CAST(CAST(:until AS text) AS pg_snapshot) AS until OFFSET 0) sync
     CROSS JOIN grants g
     CROSS JOIN LATERAL (
@@ -81,7 +81,7 @@ CHANGES: Final = query(f"""
             WHERE it.user_id = :caller_id AND {_BETWEEN} OFFSET 0
         ) it
     )
-    SELECT c.event_id, v.data, {PERMISSIONS_OF_E} AS permissions
+    SELECT c.event_id, v.data, {BESIDE}
     FROM (
         SELECT event_id, bool_or(own) AS own FROM touched
         WHERE CAST(:after_id AS uuid) IS NULL OR event_id > CAST(:after_id AS uuid)

@@ -14,7 +14,7 @@ import orjson
 from eventmanager.core.database import Database
 from eventmanager.core.errors import SyncTokenExpired
 from eventmanager.core.ids import UserId
-from eventmanager.events.writing import with_permissions
+from eventmanager.events.writing import whole
 from eventmanager.sync import queries
 from eventmanager.sync.tokens import (
     RESTART,
@@ -74,11 +74,7 @@ async def sync(
 
 def _page(rows: Sequence[asyncpg.Record], *, place: Place, limit: int, realm: str) -> Page:
     shown = rows[:limit]
-    changed = b",".join(
-        with_permissions(row["data"], row["permissions"])
-        for row in shown
-        if row["data"] is not None
-    )
+    changed = b",".join(whole(row["data"], row) for row in shown if row["data"] is not None)
     next_cursor = None
     if len(rows) > limit:
         last = shown[-1]

@@ -1,0 +1,140 @@
+"""Email, as jobs that hand it to an SMTP server."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime, parseaddr
+from typing import Any, Final, Self
+from uuid import UUID
+
+import aiosmtplib
+import structlog
+
+from eventmanager.core.background import Job, Postponed
+from eventmanager.core.database import Database
+from eventmanager.core.smtp import SmtpServer
+
+SEND_MAIL: Final = "send_mail"
+TRIED_FOR: Final = timedelta(hours=4)
+"""How long a mail is tried to be sent, while the server is away or puts us off."""
+_SOONEST: Final = timedelta(seconds=30)
+_TIMEOUT_SECONDS: Final = 20.0
+_PERMANENT: Final = 500
+_UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_log = structlog.get_logger("app")
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail of plain text to one address.
+
+    Its `id` makes its Message-ID, which stays the same when it is sent again, so that a mail server
+    can tell that it has it already.
+    """
+
+    id: UUID
+    to: str
+    subject: str
+    text: str
+    written_at: datetime
+
+    def payload(self) -> dict[str, str]:
+        """Return what a job is given."""
+        return {
+            "id": str(self.id),
+            "to": self.to,
+            "subject": self.subject,
+            "text": self.text,
+            "written_at": self.written_at.isoformat(),
+        }
+
+    @classmethod
+    def of(cls, payload: dict[str, Any]) -> Self:
+        """Read what a job was given."""
+        return cls(
+            id=UUID(payload["id"]),
+            to=payload["to"],
+            subject=payload["subject"],
+            text=payload["text"],
+            written_at=datetime.fromisoformat(payload["written_at"]),
+        )
+
+    def message(self, *, sender: str) -> EmailMessage:
+        """Return it as it is sent (RFC 5322); no text of anybody's can add a header to it."""
+        message = EmailMessage()
+        message["From"] = sender
+        local, _, domain = _mailbox(self.to).rpartition("@")
+        message["To"] = Address(username=local, domain=domain)
+        # Whatever is not seen would be an error or worse in a header.
+        message["Subject"] = " ".join(_UNSEEN.sub(" ", self.subject).split())
+        message["Date"] = format_datetime(self.written_at)
+        message["Message-ID"] = f"<{self.id}@{_mailbox(sender).rpartition('@')[2]}>"
+        # Out-of-office replies to a program help nobody (RFC 3834, 5).
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(self.text)
+        return message
+
+
+def sending(server: SmtpServer) -> Job:
+    """Return the kind of job that sends a `Mail`."""
+
+    async def send(_: Database, now: datetime, payload: dict[str, Any]) -> None:
+        mail = Mail.of(payload)
+        try:
+            await _hand_over(mail, server)
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            age = now - mail.written_at
+            facts = {"mail": str(mail.id), "server": str(server), "cause": _said(error)}
+            if _is_permanent(error) or age >= TRIED_FOR:
+                _log.error("mail_given_up", **facts)
+                return
+            _log.warning("mail_postponed", **facts)
+            # Each pause is as long as it has been tried for so far.
+            raise Postponed(max(_SOONEST, age)) from error
+        _log.info("mail_sent", mail=str(mail.id))
+
+    return Job(SEND_MAIL, send)
+
+
+async def _hand_over(mail: Mail, server: SmtpServer) -> None:
+    await aiosmtplib.send(
+        mail.message(sender=server.sender),
+        sender=_mailbox(server.sender),
+        recipients=[_mailbox(mail.to)],
+        hostname=server.host,
+        port=server.port,
+        username=server.username,
+        password=server.password,
+        use_tls=server.use_tls,
+        start_tls=server.start_tls,
+        timeout=_TIMEOUT_SECONDS,
+    )
+
+
+def _is_permanent(error: Exception) -> bool:
+    """Tell whether trying again would not help, for this mail."""
+    if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
+        return all(refused.code >= _PERMANENT for refused in error.recipients)
+    if isinstance(error, aiosmtplib.SMTPAuthenticationError):
+        # That is for the administrator to put right; the mail is as good as any.
+        return False
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return error.code >= _PERMANENT
+    # The address can't be written, or not to this server.
+    return isinstance(error, aiosmtplib.SMTPNotSupported | ValueError)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, aiosmtplib.SMTPRecipientsRefused) and error.recipients:
+        error = error.recipients[0]
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return f"{error.code} {error.message}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _mailbox(address: str) -> str:
+    """Return the bare address, its domain as mail servers know it (RFC 5891)."""
+    local, _, domain = parseaddr(address)[1].rpartition("@")
+    return f"{local}@{domain if domain.isascii() else domain.encode('idna').decode()}"

@@ -1,0 +1,182 @@
+"""Setting reminders, and telling of those that are due.
+
+Every process that works looks every second. It locks what it takes and tells of it in the same
+transaction; whatever others have locked it passes over. So each reminder is told of once, and what
+a process that died was about to tell is told by the next.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import orjson
+import structlog
+
+from eventmanager.core.background import enqueue
+from eventmanager.core.database import Database, Transaction
+from eventmanager.core.errors import Invalid
+from eventmanager.core.ids import EventId, UserId, uuid7
+from eventmanager.core.mail import SEND_MAIL, Mail
+from eventmanager.core.time import rfc3339, shown
+from eventmanager.realtime.schemas import sentence
+from eventmanager.realtime.types import NotificationType
+from eventmanager.reminders import queries, words
+from eventmanager.reminders.models import Channel
+from eventmanager.reminders.schemas import Reminder
+from eventmanager.webhooks import service as webhooks
+
+_log = structlog.get_logger("app")
+
+
+def check(reminders: Sequence[Reminder], *, mail: bool, loc: Sequence[str | int]) -> None:
+    """Raise `Invalid` for an email where this server sends none."""
+    for number, reminder in enumerate(reminders):
+        if reminder.channel is Channel.EMAIL and not mail:
+            raise Invalid(
+                "This server sends no email (SMTP_URL is not set)",
+                loc=(*loc, "reminders", number, "channel"),
+                type="email_is_off",
+            )
+
+
+async def set_reminders(
+    tx: Transaction,
+    *,
+    caller_id: UserId,
+    event_id: EventId,
+    reminders: Sequence[Reminder],
+    now: datetime,
+) -> None:
+    """Replace the caller's reminders of an event that the transaction has locked."""
+    await tx.first(
+        queries.SET,
+        caller_id=caller_id,
+        event_id=event_id,
+        minutes_before=[item.minutes_before for item in reminders],
+        channels=[item.channel for item in reminders],
+        now=now,
+    )
+
+
+def written(reminders: Sequence[Reminder]) -> list[dict[str, Any]]:
+    """Return reminders as clients and statements read them, in the order of `REMINDERS_OF_E`."""
+    found = [item.model_dump(mode="json") for item in reminders]
+    return sorted(found, key=lambda item: (item["minutes_before"], item["channel"]))
+
+
+async def remind(db: Database, now: datetime, *, mail: bool) -> bool:
+    """Tell of the occurrences whose reminders are due, and return whether there may be more.
+
+    Email is sent only if this process knows how to (`mail`).
+    """
+
+    async def work(tx: Transaction) -> bool:
+        taken = await tx.all(queries.TAKE, now=now)
+        if not taken:
+            return False
+        due = await tx.all(
+            queries.LOOK,
+            now=now,
+            event_ids=[row["event_id"] for row in taken],
+            user_ids=[row["user_id"] for row in taken],
+            minutes_before=[row["minutes_before"] for row in taken],
+            channels=[row["channel"] for row in taken],
+        )
+        await _tell(tx, due, now=now, mail=mail)
+        return len(taken) >= queries.BATCH
+
+    return await db.transaction(work)
+
+
+async def _tell(
+    tx: Transaction, due: Sequence[asyncpg.Record], *, now: datetime, mail: bool
+) -> None:
+    """Tell of what is due, each on its channel."""
+    # Readers who are told of the same are told by one message.
+    messages: dict[tuple[Any, ...], dict[str, Any]] = {}
+    mails = []
+    for row in due:
+        key = (row["event_id"], row["recurrence_id"], row["minutes_before"])
+        if row["channel"] == Channel.NOTIFICATION:
+            if key not in messages:
+                messages[key] = _message(row, now=now)
+            messages[key]["recipients"].append(row["user_id"])
+        elif row["channel"] == Channel.WEBHOOK:
+            notification = _notification(row, now=now)
+            await webhooks.notify(
+                tx,
+                user_id=row["user_id"],
+                message_id=notification["id"],
+                type=NotificationType.REMINDER,
+                notification=notification,
+                now=now,
+            )
+        elif mail:
+            mails.append(_mail(row, now=now))
+        else:
+            _log.warning("reminder_not_mailed", reason="SMTP_URL is not set")
+    if messages:
+        staged = orjson.dumps([*messages.values()], default=str)
+        await tx.first(queries.TELL, now=now, messages=staged)
+    await enqueue(tx, SEND_MAIL, mails)
+
+
+def _message(row: asyncpg.Record, *, now: datetime) -> dict[str, Any]:
+    return {
+        "id": uuid7(),
+        "recipients": [],
+        "owner_id": row["owner_id"],
+        "event_id": row["event_id"],
+        "data": _facts(row, now=now),
+    }
+
+
+def _notification(row: asyncpg.Record, *, now: datetime) -> dict[str, Any]:
+    """Return a reminder as a notification reads, but for its cursor, since it is none."""
+    facts = _facts(row, now=now)
+    return {
+        "id": uuid7(),
+        "type": NotificationType.REMINDER,
+        "event_id": row["event_id"],
+        "initiator_id": None,
+        "message": sentence(NotificationType.REMINDER, facts),
+        "occurred_at": rfc3339(now),
+        "data": facts,
+    }
+
+
+def _mail(row: asyncpg.Record, *, now: datetime) -> Mapping[str, Any]:
+    """Return the email as the job that sends it is given it."""
+    facts = _facts(row, now=now)
+    zoned = {"time_zone": row["time_zone"], "all_day": row["all_day"]}
+    lines = [sentence(NotificationType.REMINDER, facts), ""]
+    if not row["all_day"]:
+        lines.append(f"Ends: {words.at(row['end_time'], **zoned)}")
+    if row["location"]:
+        lines.append(f"Where: {row['location']}")
+    ahead = words.duration(row["minutes_before"])
+    lines += ["", f"You asked to be reminded {ahead} before it starts."]
+    return Mail(
+        id=uuid7(),
+        to=row["email"],
+        subject=f"{row['title']} {facts['when']}",
+        text="".join(" ".join(line.split()) + "\n" for line in lines),
+        written_at=now,
+    ).payload()
+
+
+def _facts(row: asyncpg.Record, *, now: datetime) -> dict[str, Any]:
+    zoned = {"time_zone": row["time_zone"], "all_day": row["all_day"]}
+    return {
+        "title": row["title"],
+        "recurrence_id": shown(row["recurrence_id"], **zoned),
+        "start_time": shown(row["start_time"], **zoned),
+        "end_time": shown(row["end_time"], **zoned),
+        "time_zone": row["time_zone"],
+        "all_day": row["all_day"],
+        "location": row["location"],
+        "minutes_before": row["minutes_before"],
+        "due_at": rfc3339(row["due_at"]),
+        "when": words.when(row["start_time"], now=now, **zoned),
+    }

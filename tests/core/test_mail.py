@@ -1,0 +1,224 @@
+"""Email, handed to a real SMTP server on loopback."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import SecretStr, ValidationError
+from structlog.testing import capture_logs
+
+from eventmanager.core.background import Job, Postponed
+from eventmanager.core.config import Settings
+from eventmanager.core.database import Database
+from eventmanager.core.mail import TRIED_FOR, Mail, sending
+from eventmanager.core.smtp import SmtpServer
+from tests.mail_server import mailbox
+
+NOW = datetime(2027, 3, 1, 8, 50, 0, 123456, tzinfo=UTC)
+MAIL = Mail(
+    id=UUID("01936b0e-7c00-7a4e-9d3c-0f6a2b1c4d5e"),
+    to="ann@example.com",
+    subject="Standup starts in 10 minutes",
+    text="Grüße\n",
+    written_at=NOW,
+)
+
+
+def job(url: str, sender: str = "events@example.com") -> Job:
+    """Return the job that sends by a server."""
+    return sending(SmtpServer.of(url, sender=sender))
+
+
+async def run(database: Database, job: Job, mail: Mail = MAIL, *, now: datetime = NOW) -> None:
+    """Run the job as the queue does."""
+    payload: dict[str, Any] = dict(mail.payload())
+    await job.run(database, now, payload)
+
+
+async def test_a_mail_arrives_as_it_was_written(database: Database) -> None:
+    """Its headers say whose it is and that a program wrote it, so that no program answers."""
+    async with mailbox() as box:
+        await run(database, job(box.url, "Events <events@example.com>"))
+    [envelope], [mail] = box.envelopes, box.mails
+    assert (envelope.mail_from, envelope.rcpt_tos) == ("events@example.com", ["ann@example.com"])
+    assert mail["From"] == "Events <events@example.com>"
+    assert mail["To"] == "ann@example.com"
+    assert mail["Subject"] == "Standup starts in 10 minutes"
+    assert mail["Date"].datetime == NOW.replace(microsecond=0)
+    assert mail["Message-ID"] == f"<{MAIL.id}@example.com>"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert (mail.get_content_type(), mail.get_content_charset()) == ("text/plain", "utf-8")
+    assert mail.get_content().replace("\r\n", "\n") == "Grüße\n"
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Hi\nBcc: all@example.com",
+        "Hi\r\nBcc: all@example.com",
+        "Hi\r\n\r\nBody",
+        "Hi\x00\x85\u2028y",
+    ],
+)
+async def test_a_title_adds_no_header(database: Database, title: str) -> None:
+    """Titles are written by whoever may edit an event, and must not send mail to others."""
+    mail = Mail(MAIL.id, MAIL.to, title, MAIL.text, NOW)
+    async with mailbox() as box:
+        await run(database, job(box.url), mail)
+    [envelope], [arrived] = box.envelopes, box.mails
+    assert envelope.rcpt_tos == ["ann@example.com"]
+    assert arrived["Bcc"] is None
+    assert arrived.get_content().rstrip() == "Grüße"
+    assert " ".join(title.replace("\x00", " ").split()) == arrived["Subject"]
+
+
+@pytest.mark.parametrize(
+    ("address", "on_the_wire"),
+    [
+        ("ann@bücher.example", "ann@xn--bcher-kva.example"),
+        ("änn@example.com", "änn@example.com"),
+        ("a+b@example.com", "a+b@example.com"),
+    ],
+    ids=["domain", "local part", "tag"],
+)
+async def test_addresses_of_all_the_world_are_reached(
+    database: Database, address: str, on_the_wire: str
+) -> None:
+    """Registration takes such addresses, so mail has to reach them."""
+    mail = Mail(MAIL.id, address, MAIL.subject, MAIL.text, NOW)
+    async with mailbox() as box:
+        await run(database, job(box.url), mail)
+    assert box.envelopes[0].rcpt_tos == [on_the_wire]
+
+
+async def test_a_refusal_for_now_is_tried_again(database: Database) -> None:
+    """Mail servers put off whom they don't know; the second time it is the same Message-ID."""
+    async with mailbox() as box:
+        box.answers = ["451 greylisted, come back later"]
+        with pytest.raises(Postponed) as first:
+            await run(database, job(box.url))
+        assert first.value.after == timedelta(seconds=30)
+        assert box.mails == []
+        await run(database, job(box.url), now=NOW + first.value.after)
+    assert [mail["Message-ID"] for mail in box.mails] == [f"<{MAIL.id}@example.com>"]
+
+
+async def test_a_refusal_for_good_is_given_up_and_logged(database: Database) -> None:
+    """To insist would only harm the sender's name."""
+    async with mailbox() as box:
+        box.answers = ["550 no such user"]
+        with capture_logs() as logs:
+            await run(database, job(box.url))
+    [log] = [log for log in logs if log["event"] == "mail_given_up"]
+    assert log["cause"] == "550 no such user"
+
+
+async def test_a_server_that_is_away_is_tried_for_four_hours(database: Database) -> None:
+    """Pauses grow, and a reminder of this morning is not for tomorrow."""
+    async with mailbox() as box:
+        url = box.url
+    for age in (timedelta(minutes=10), TRIED_FOR - timedelta(seconds=1)):
+        with pytest.raises(Postponed) as postponed:
+            await run(database, job(url), now=NOW + age)
+        assert postponed.value.after == age
+    with capture_logs() as logs:
+        await run(database, job(url), now=NOW + TRIED_FOR)
+    assert "mail_given_up" in {log["event"] for log in logs}
+
+
+async def test_it_signs_in_and_never_logs_the_password(database: Database) -> None:
+    """A wrong password is the administrator's to put right: mails wait for it."""
+    async with mailbox(auth=True) as box:
+        with capture_logs() as logs:
+            await run(database, job(f"smtp://me:s3cret%3Aword@127.0.0.1:{box.port}"))
+            with pytest.raises(Postponed):
+                await run(database, job(f"smtp://me:wr0ng%20word@127.0.0.1:{box.port}"))
+    assert [login.login for login in box.logins][:1] == [b"me"]
+    assert len(box.mails) == 1
+    assert "wr0ng" not in repr(logs)
+    assert "s3cret" not in repr(logs)
+
+
+async def test_starttls_that_is_required_is_not_done_without(database: Database) -> None:
+    """Who asks for it does not want mail to be read on the way."""
+    async with mailbox() as box:
+        with pytest.raises(Postponed):
+            await run(database, job(f"{box.url}?starttls=required"))
+    assert box.mails == []
+
+
+async def test_a_server_that_hangs_does_not_hold_the_job_for_good(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process has its hands on a few jobs only."""
+    monkeypatch.setattr("eventmanager.core.mail._TIMEOUT_SECONDS", 0.2)
+    hung = asyncio.Event()
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await hung.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        with pytest.raises(Postponed):
+            await asyncio.wait_for(run(database, job(f"smtp://127.0.0.1:{port}")), timeout=5)
+    finally:
+        hung.set()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "use_tls", "start_tls"),
+    [
+        ("smtp://mail.example", "mail.example", 587, False, None),
+        ("smtp://mail.example:2525?starttls=required", "mail.example", 2525, False, True),
+        ("smtp://127.0.0.1:25?starttls=never", "127.0.0.1", 25, False, False),
+        ("smtps://mail.example", "mail.example", 465, True, False),
+    ],
+)
+def test_the_url_says_how_to_connect(
+    url: str, host: str, port: int, use_tls: bool, start_tls: bool | None
+) -> None:
+    """One setting is enough for every kind of server."""
+    server = SmtpServer.of(url)
+    assert (server.host, server.port) == (host, port)
+    assert (server.use_tls, server.start_tls) == (use_tls, start_tls)
+
+
+def test_the_sender_is_the_user_unless_another_is_named() -> None:
+    """Most servers take mail only from the address that signs in."""
+    url = "smtp://me%40example.com:pass@mail.example"
+    assert SmtpServer.of(url).sender == "me@example.com"
+    assert SmtpServer.of(url, sender="events@example.com").sender == "events@example.com"
+    assert SmtpServer.of("smtp://me:pass@mail.example").sender == "eventmanager@localhost"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "https://mail.example",
+        "smtp://",
+        "smtp://h?starttls=maybe",
+        "smtp://h:99999",
+        "mail.example",
+    ],
+)
+def test_a_wrong_url_is_refused_without_being_repeated(wrong: str) -> None:
+    """It may hold a password, and errors end in logs."""
+    url = wrong.replace("//", "//me:s3cret@") if "//" in wrong else wrong
+    with pytest.raises(ValidationError) as refused:
+        Settings(_env_file=None, smtp_url=SecretStr(url))
+    said = "".join(item["msg"] for item in refused.value.errors())
+    assert "SMTP_URL" in said
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("wrong", ["nobody", "a@example.com\nBcc: b@example.com"])
+def test_a_wrong_sender_is_refused(wrong: str) -> None:
+    """Better at the start than with the first mail."""
+    with pytest.raises(ValidationError):
+        Settings(_env_file=None, mail_from=wrong)

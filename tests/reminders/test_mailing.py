@@ -1,0 +1,124 @@
+"""Reminders by email and to webhooks, from the look to the mail server."""
+
+import asyncio
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import orjson
+
+from eventmanager.core.database import Database, query
+from eventmanager.core.ids import uuid7
+from eventmanager.core.mail import sending
+from eventmanager.core.smtp import SmtpServer
+from eventmanager.reminders import service
+from tests.conftest import User
+from tests.mail_server import mailbox
+from tests.reminders.conftest import SOON, Look, event, minutes, reminded, told
+
+# By statement, since the server of these tests sends no email and would refuse the wish.
+_BY_EMAIL = query("UPDATE reminders SET channel = 'email' WHERE event_id = :event_id")
+_TAKE_JOBS = query("""
+    DELETE FROM pgqueuer
+    WHERE entrypoint = 'send_mail'
+      AND CAST(convert_from(payload, 'UTF8') AS json) ->> 'to' = :email
+    RETURNING payload
+""")
+
+
+async def by_email(database: Database, event_id: str) -> None:
+    """Have reminders of an event come by email."""
+    async with database.reading() as read:
+        await read.first(_BY_EMAIL, event_id=event_id)
+
+
+async def jobs(database: Database, user: User) -> list[dict[str, Any]]:
+    """Take the mails to a user out of the queue."""
+    async with database.reading() as read:
+        return [
+            orjson.loads(row["payload"]) for row in await read.all(_TAKE_JOBS, email=user.email)
+        ]
+
+
+async def test_an_email_says_what_starts_when_and_where(
+    alice: User, look: Look, database: Database
+) -> None:
+    """It is all there without signing in, and no title can make it something else."""
+    created = await event(
+        alice,
+        10,
+        title="Stand\nup: Grüße \u2615",
+        location="Room\r\nBcc: all@example.com",
+        time_zone="Asia/Kolkata",
+    )
+    await by_email(database, created["id"])
+    await look(SOON - minutes(10))
+    await look(SOON - minutes(9))
+    [payload] = await jobs(database, alice)
+    async with mailbox() as box:
+        job = sending(SmtpServer.of(box.url, sender="events@example.com"))
+        await job.run(database, SOON - minutes(10), payload)
+    [envelope], [mail] = box.envelopes, box.mails
+    assert envelope.rcpt_tos == [alice.email]
+    assert (mail["To"], mail["Bcc"]) == (alice.email, None)
+    start = SOON.astimezone(ZoneInfo("Asia/Kolkata"))
+    end = start + minutes(60)
+    when = f"starts in 10 minutes ({start:%Y-%m-%d %H:%M} Asia/Kolkata)"
+    assert mail["Subject"] == f"Stand up: Grüße \u2615 {when}"
+    assert mail.get_content().replace("\r\n", "\n").splitlines() == [
+        f"\u201cStand up: Grüße \u2615\u201d {when}.",
+        "",
+        f"Ends: {end:%Y-%m-%d %H:%M} Asia/Kolkata",
+        "Where: Room Bcc: all@example.com",
+        "",
+        "You asked to be reminded 10 minutes before it starts.",
+    ]
+    assert await reminded(alice) == []
+
+
+async def test_a_server_without_email_sends_none(alice: User, database: Database) -> None:
+    """`SMTP_URL` may be taken away while reminders are there; the others go on."""
+    both = await event(alice, 10)
+    silent = await event(alice, 10, title="Silent")
+    await by_email(database, silent["id"])
+    await service.remind(database, SOON, mail=False)
+    assert await jobs(database, alice) == []
+    assert [item["title"] for item in await reminded(alice)] == [both["title"]]
+
+
+async def test_mails_and_marks_stand_or_fall_together(
+    alice: User, look: Look, database: Database
+) -> None:
+    """Several looks at once put one mail into the queue."""
+    created = await event(alice, 10)
+    await by_email(database, created["id"])
+    await asyncio.gather(*(look(SOON) for _ in range(6)))
+    assert len(await jobs(database, alice)) == 1
+    assert created["reminders"] == told(10)
+
+
+_HOOK = query("""
+    INSERT INTO webhooks (id, user_id, url, secret, created_at, updated_at)
+    VALUES (:id, :user_id, 'https://hooks.example/', decode('00', 'hex'), :now, :now)
+""")
+_DELIVERIES = query("""
+    SELECT d.type, convert_from(d.body, 'UTF8') AS body
+    FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE w.user_id = :user_id
+""")
+
+
+async def test_a_webhook_is_called_once_with_what_a_notification_says(
+    alice: User, look: Look, database: Database
+) -> None:
+    """A program that is reminded needs the same facts, and no notification beside."""
+    async with database.reading() as read:
+        await read.first(_HOOK, id=uuid7(), user_id=alice.id, now=SOON)
+    created = await event(alice, reminders=told(10, channel="webhook"))
+    await asyncio.gather(*(look(SOON - minutes(10)) for _ in range(3)))
+    async with database.reading() as read:
+        [made] = await read.all(_DELIVERIES, user_id=alice.id)
+    body = orjson.loads(made["body"])
+    assert made["type"] == body["type"] == body["data"]["type"] == "reminder"
+    assert body["data"]["event_id"] == created["id"]
+    assert body["data"]["message"].startswith("\u201cStandup\u201d starts in 10 minutes (")
+    assert body["data"]["data"]["minutes_before"] == 10
+    assert await reminded(alice) == []
