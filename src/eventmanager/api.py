@@ -15,9 +15,11 @@ from eventmanager.events import occurrences_router as occurrences
 from eventmanager.events import router as events
 from eventmanager.history import router as history
 from eventmanager.realtime import router as realtime
+from eventmanager.realtime import settings_router as notification_settings
 from eventmanager.scheduling import router as scheduling
 from eventmanager.sharing import router as sharing
 from eventmanager.sync import router as sync
+from eventmanager.webhooks import router as webhooks
 
 VERSION: Final = version("eventmanager")
 SUMMARY: Final = "Events that people share: never double-booked, every change versioned."
@@ -36,6 +38,7 @@ Sign in with **Authorize** (any registered user), or `POST /api/auth/login` and 
   `/api/ws/notifications`, opened with the same `Authorization` header, or by a page with
   `?ticket=` from `POST /api/auth/ws-ticket`. `?after=` goes on from a message's `cursor`; close
   code 4410 (410 `cursor_expired` before it is open) says that what came after it is gone.
+* `POST /api/webhooks` has them posted to a URL of yours, signed as Standard Webhooks says.
 """
 TAGS: Final[list[dict[str, Any]]] = [
     {"name": "auth", "description": "Register, sign in, rotate and end sessions."},
@@ -45,6 +48,7 @@ TAGS: Final[list[dict[str, Any]]] = [
     {"name": "free/busy", "description": "When people are busy, and when they could all meet."},
     {"name": "sync", "description": "A copy of all you may read, and what has changed since."},
     {"name": "notifications", "description": "What others did to events that you may read."},
+    {"name": "webhooks", "description": "Notifications, posted to URLs of your own and signed."},
     {"name": "sharing", "description": "Who has which role on an event."},
     {"name": "history", "description": "What an event was, what changed, and bringing it back."},
     {"name": "audit", "description": "Who did what, and from where."},
@@ -71,4 +75,6 @@ def mount(app: FastAPI) -> None:
     app.include_router(admin.audit)
     app.include_router(realtime.router)
     app.include_router(realtime.socket)
+    app.include_router(notification_settings.router)
+    app.include_router(webhooks.router)
     app.include_router(health.router)

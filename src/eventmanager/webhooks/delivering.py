@@ -1,0 +1,253 @@
+"""Deliveries: made in somebody's transaction, attempted by jobs, and their outcome written down.
+
+A job that dies in the middle is taken again, so a receiver may get a delivery more than once, each
+time with the same `webhook-id`. Deliveries are in no order.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from eventmanager.core.background import Job, enqueue
+from eventmanager.core.database import Database, Transaction
+from eventmanager.core.ids import uuid7
+from eventmanager.core.time import rfc3339
+from eventmanager.webhooks import queries
+from eventmanager.webhooks.connecting import GuardedNetwork
+from eventmanager.webhooks.lanes import Lanes
+from eventmanager.webhooks.retrying import next_pause
+from eventmanager.webhooks.sending import Outcome, Sender
+from eventmanager.webhooks.signing import sign
+
+JOB: Final = "deliver_webhook"
+ATTEMPTS_KEPT: Final = 50
+BACKLOG_MAX: Final = 10_000
+"""How many deliveries may wait for a webhook that has failed for an hour."""
+_BACKLOG_AFTER: Final = timedelta(hours=1)
+_NEARLY_A_DAY: Final = timedelta(hours=20)
+_GONE: Final = 410
+_PURGED_AT_ONCE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A delivery to be made; `notification` is JSON."""
+
+    webhook_id: UUID
+    message_id: UUID
+    type: str
+    occurred_at: datetime
+    notification: bytes
+
+    @property
+    def body(self) -> bytes:
+        """What is signed and sent."""
+        head = orjson.dumps({"type": self.type, "timestamp": rfc3339(self.occurred_at)})
+        return b'%b,"data":%b}' % (head[:-1], self.notification)
+
+
+async def make(tx: Transaction, drafts: Sequence[Draft], *, now: datetime) -> list[UUID]:
+    """Make deliveries that are attempted once `tx` is committed; those made before stay alone."""
+    if not drafts:
+        return []
+    rows = await tx.all(
+        queries.DELIVERIES,
+        ids=[uuid7() for _ in drafts],
+        webhook_ids=[draft.webhook_id for draft in drafts],
+        message_ids=[draft.message_id for draft in drafts],
+        types=[draft.type for draft in drafts],
+        bodies=[draft.body for draft in drafts],
+        now=now,
+    )
+    made = [row["id"] for row in rows]
+    await enqueue(tx, JOB, [_payload(delivery_id, turn=0) for delivery_id in made])
+    return made
+
+
+async def attempt_again(tx: Transaction, delivery_id: UUID, *, turn: int) -> None:
+    """Have a delivery attempted soon, by a job of this turn."""
+    await enqueue(tx, JOB, [_payload(delivery_id, turn=turn)])
+
+
+async def give_up(tx: Transaction, webhook_id: UUID) -> None:
+    """Let everything that waits for a webhook fail; it can be replayed."""
+    await tx.first(queries.GIVE_UP, webhook_id=webhook_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Deliverer:
+    """Attempts deliveries, as many at once as there are lanes for."""
+
+    sender: Sender
+    lanes: Lanes
+
+    async def deliver(self, db: Database, now: datetime, payload: dict[str, Any]) -> None:
+        """Attempt a delivery once, if it is still this job's turn; raises `Postponed`."""
+        turn = {"delivery_id": UUID(payload["delivery_id"]), "turn": payload["turn"]}
+        async with db.reading() as read:
+            due = await read.first(queries.DUE, now=now, **turn)
+        if due is None:
+            return
+        if due["is_active"]:
+            async with self.lanes.place(
+                user_id=due["user_id"],
+                webhook_id=due["webhook_id"],
+                is_failing=due["is_failing"],
+            ):
+                outcome = await self._send(due, now=now)
+            self.lanes.learn(due["webhook_id"], outcome)
+        else:
+            outcome = Outcome(None, "the account is disabled", "", 0)
+        await db.transaction(lambda tx: _record(tx, due, outcome, now=now, **turn))
+
+    async def _send(self, due: asyncpg.Record, *, now: datetime) -> Outcome:
+        timestamp = int(now.timestamp())
+        keys = [key for key in (due["secret"], due["old_secret"]) if key is not None]
+        name = str(due["message_id"])
+        headers = {
+            "webhook-id": name,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": sign(keys, id=name, timestamp=timestamp, body=due["body"]),
+        }
+        return await self.sender.post(due["url"], headers=headers, body=due["body"], now=now)
+
+
+def delivering(*, allow_private: bool) -> Job:
+    """Return the job that attempts deliveries, with the lanes of a process."""
+    sender = Sender(GuardedNetwork(allow_private=allow_private), allow_http=allow_private)
+    deliverer = Deliverer(sender, Lanes())
+    return Job(JOB, deliverer.deliver)
+
+
+async def purge_deliveries(db: Database, now: datetime, *, days: int) -> None:
+    """Delete the deliveries of more than so many days ago."""
+    before = now - timedelta(days=days)
+    # A UUIDv7 begins with its time in milliseconds.
+    before_id = UUID(int=int(before.timestamp() * 1000) << 80)
+    purged = _PURGED_AT_ONCE
+    while purged == _PURGED_AT_ONCE:
+        async with db.reading() as read:
+            row = await read.first(
+                queries.PURGE, before=before, before_id=before_id, limit=_PURGED_AT_ONCE
+            )
+        assert row is not None
+        purged = row["purged"]
+
+
+async def _record(
+    tx: Transaction,
+    due: asyncpg.Record,
+    outcome: Outcome,
+    *,
+    delivery_id: UUID,
+    turn: int,
+    now: datetime,
+) -> None:
+    """Write down an outcome, and what follows from it for the delivery and its webhook."""
+    webhook_id = due["webhook_id"]
+    webhook = await tx.first(queries.HELD_WEBHOOK, webhook_id=webhook_id)
+    if webhook is None:
+        return
+    over = now + timedelta(milliseconds=outcome.duration_ms)
+    attempts = [*orjson.loads(due["attempts"]), _attempt(outcome, at=now)]
+    pause = _pause(due, outcome, attempts, now=over)
+    state = "delivered" if outcome.is_delivered else "pending" if pause else "failed"
+    moved = await tx.first(
+        queries.ATTEMPTED,
+        delivery_id=delivery_id,
+        turn=turn,
+        attempts=orjson.dumps(attempts[-ATTEMPTS_KEPT:]).decode(),
+        state=state,
+        next_attempt_at=None if pause is None else over + pause,
+    )
+    # That its user is disabled says nothing about a webhook.
+    if moved is None or not due["is_active"]:
+        return
+    failing_since = None if outcome.is_delivered else webhook["failing_since"] or now
+    if failing_since != webhook["failing_since"]:
+        await tx.first(queries.FAILING_SINCE, webhook_id=webhook_id, failing_since=failing_since)
+    if failing_since is None:
+        return
+    if pause is not None:
+        next_job = _payload(delivery_id, turn=moved["turn"])
+        await enqueue(tx, JOB, [next_job], after=pause)
+    if await _is_lost(
+        tx, webhook_id, outcome, is_last=pause is None, failing_since=failing_since,
+        first_at=_since(attempts, due["queued_at"])[0]["at"], now=now,
+    ):  # fmt: skip
+        await _disable(tx, webhook_id, now=now)
+
+
+def _pause(
+    due: asyncpg.Record,
+    outcome: Outcome,
+    attempts: Sequence[Mapping[str, Any]],
+    *,
+    now: datetime,
+) -> timedelta | None:
+    """Return after how long it is to be attempted again, None for never."""
+    if outcome.is_delivered or outcome.status == _GONE or not due["is_active"]:
+        return None
+    return next_pause(
+        failures=len(_since(attempts, due["queued_at"])),
+        queued_at=due["queued_at"],
+        now=now,
+        asked=outcome.asked,
+    )
+
+
+async def _is_lost(
+    tx: Transaction,
+    webhook_id: UUID,
+    outcome: Outcome,
+    *,
+    is_last: bool,
+    failing_since: datetime,
+    first_at: str,
+    now: datetime,
+) -> bool:
+    """Tell whether a webhook is to be disabled after a failed attempt.
+
+    It is when it answers 410 Gone, when one delivery was attempted for a day and no other got
+    through since, and when too many wait. A day on which we were away does not count.
+    """
+    if outcome.status == _GONE:
+        return True
+    if is_last:
+        return failing_since <= min(datetime.fromisoformat(first_at), now - _NEARLY_A_DAY)
+    if failing_since > now - _BACKLOG_AFTER:
+        return False
+    row = await tx.first(queries.WAITING, webhook_id=webhook_id, limit=BACKLOG_MAX + 1)
+    return row is not None and row["waiting"] > BACKLOG_MAX
+
+
+async def _disable(tx: Transaction, webhook_id: UUID, *, now: datetime) -> None:
+    """Disable a webhook and tell its user, once."""
+    if await tx.first(queries.DISABLE, webhook_id=webhook_id, now=now):
+        await give_up(tx, webhook_id)
+        await tx.first(queries.TELL_DISABLED, webhook_id=webhook_id, message_id=uuid7(), now=now)
+
+
+def _attempt(outcome: Outcome, *, at: datetime) -> dict[str, Any]:
+    return {
+        "at": rfc3339(at),
+        "status": outcome.status,
+        "error": outcome.error,
+        "duration_ms": outcome.duration_ms,
+        "answer": outcome.answer,
+    }
+
+
+def _since(attempts: Sequence[Mapping[str, Any]], start: datetime) -> list[Mapping[str, Any]]:
+    """Return the attempts from `start` on, of which the last one always is."""
+    later = [made for made in attempts if datetime.fromisoformat(made["at"]) >= start]
+    return later or [attempts[-1]]
+
+
+def _payload(delivery_id: UUID, *, turn: int) -> dict[str, Any]:
+    return {"delivery_id": str(delivery_id), "turn": turn}
