@@ -1,7 +1,8 @@
 """News is whole whatever is killed: workers, Redis and PostgreSQL, while many write and listen.
 
 `CHAOS_SECONDS`, `CHAOS_SOCKETS` and `CHAOS_HELD_SECONDS` say how long, for how many sockets, and
-for how much of it one transaction is held open; the suite's own figures are small.
+for how much of it one transaction is held open; `CHAOS_AWAY_SECONDS` for how long Redis is away.
+The suite's own figures are small.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,7 @@ from tests.realtime.conftest import RedisServer, redis_binary
 SECONDS: Final = float(os.environ.get("CHAOS_SECONDS", "6"))
 SOCKETS: Final = int(os.environ.get("CHAOS_SOCKETS", "40"))
 HELD_SECONDS: Final = float(os.environ.get("CHAOS_HELD_SECONDS", str(SECONDS / 4)))
+AWAY_SECONDS: Final = float(os.environ.get("CHAOS_AWAY_SECONDS", "2"))
 WRITES_PER_SECOND: Final = 50
 EVENTS: Final = 10
 READERS: Final = 8
@@ -256,6 +258,40 @@ async def test_every_message_arrives_whatever_is_killed(
     house: House, people: list[User], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each recipient hears each message at least once, in commit order per event, none skipped."""
+    async with news(house, people) as (writers, listeners):
+        await kill_at_random(house, seconds=SECONDS)
+    # Some were cut off, and came again.
+    assert sum(listener.connected for listener in listeners) > len(listeners)
+    told = sum(len(listener.heard) for listener in listeners)
+    made = sum(writer.made for writer in writers)
+    say(capsys, f"{house.kills} killed, {made} changes, {told} messages to {SOCKETS} sockets")
+
+
+@needs_proc
+@pytest.mark.parametrize("house", ["with Redis"], indirect=True)
+@pytest.mark.timeout(120 + AWAY_SECONDS + 2 * PATIENCE_SECONDS)
+async def test_without_its_redis_nothing_stops(house: House, people: list[User]) -> None:
+    """Writes go on and are told meanwhile, no socket is closed, and all of it is whole."""
+    assert house.redis is not None
+    async with news(house, people) as (writers, listeners):
+        await asyncio.sleep(1)
+        before = [sum(writer.made for writer in writers), sum(len(one.heard) for one in listeners)]
+        house.redis.kill()
+        await asyncio.sleep(AWAY_SECONDS)
+        after = [sum(writer.made for writer in writers), sum(len(one.heard) for one in listeners)]
+        await asyncio.to_thread(house.redis.start)
+        await asyncio.sleep(1)
+    made, heard = (b - a for a, b in zip(before, after, strict=True))
+    assert made > AWAY_SECONDS * WRITES_PER_SECOND / 4
+    assert heard > made
+    assert all(listener.connected == 1 for listener in listeners)
+
+
+@asynccontextmanager
+async def news(
+    house: House, people: Sequence[User]
+) -> AsyncIterator[tuple[list[Writer], list[Listener]]]:
+    """Write and listen inside the block; afterwards all must have been told, whole."""
     writers = await make_events(people)
     readers = people[1:]
     began = {reader.user_id: (await listed(reader))[-1]["cursor"] for reader in readers}
@@ -268,7 +304,7 @@ async def test_every_message_arrives_whatever_is_killed(
         asyncio.create_task(writer.write(every=EVENTS / WRITES_PER_SECOND)) for writer in writers
     ]
     try:
-        await kill_at_random(house, seconds=SECONDS)
+        yield writers, listeners
         for writer in writers:
             writer.is_done = True
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -278,13 +314,6 @@ async def test_every_message_arrives_whatever_is_killed(
         for task in (*writing, *listening):
             task.cancel()
         await asyncio.gather(*writing, *listening, return_exceptions=True)
-    assert sum(listener.connected for listener in listeners) > len(listeners)
-    told = sum(len(listener.heard) for listener in listeners)
-    made = sum(writer.made for writer in writers)
-    say(
-        capsys,
-        f"chaos: {house.kills} kills, {made} changes, {told} messages, {len(listeners)} sockets",
-    )
 
 
 async def settle(listeners: Sequence[Listener], began: dict[str, str]) -> None:
