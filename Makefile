@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install serve test oracle check format lock bench
+.PHONY: help install serve test oracle check format asyncapi lock bench
 
 help:  ## Say what can be made
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ check: install  ## Format, lint, types, and who may import whom
 format: install  ## Format the code and sort its imports
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
+
+asyncapi: install  ## Write asyncapi.yaml anew, from the models of what goes over the WebSocket
+	$(BIN)/python -m eventmanager.realtime.asyncapi > asyncapi.yaml
 
 lock: install  ## Renew the pinned versions and hashes
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \

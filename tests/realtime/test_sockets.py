@@ -11,8 +11,17 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from eventmanager.core.config import Settings
+from eventmanager.core.ids import SessionId, UserId, uuid7
 from eventmanager.realtime import protocol
-from eventmanager.realtime.subscriber import QUEUED_BYTES, QUEUED_MESSAGES
+from eventmanager.realtime import subscriber as subscriber_module
+from eventmanager.realtime.letters import Letter
+from eventmanager.realtime.subscriber import (
+    QUEUED_BYTES,
+    QUEUED_MESSAGES,
+    TOO_SLOW,
+    Backlog,
+    Subscriber,
+)
 from tests.conftest import User
 from tests.realtime.conftest import (
     PATH,
@@ -129,16 +138,6 @@ async def test_a_socket_is_cut_when_its_user_is_disabled(
         assert await close_code(of_bob, seconds=1) == 4401
         await stage(aside, alice.id, "still_here")
         assert (await told(of_alice))["type"] == "still_here"
-
-
-async def test_what_a_client_says_is_ignored(here: Worker, aside: Connection, bob: User) -> None:
-    """Text or bytes, much or nothing: the only messages are notifications."""
-    async with here.open(bob) as socket:
-        sayings: list[str | bytes] = ["", "{", "x" * 60_000, b"\x00\xff", *(["again"] * 200)]
-        for said in sayings:
-            await socket.send(said)
-        await stage(aside, bob.id, "the_first")
-        assert (await told(socket))["type"] == "the_first"
 
 
 async def test_a_client_that_says_too_much_at_once_is_closed(here: Worker, bob: User) -> None:
@@ -271,17 +270,63 @@ async def test_a_server_that_cannot_refuse_closes_at_once(here: Worker) -> None:
 
 async def test_a_subscribers_queue_is_bounded() -> None:
     """In number and in bytes; what is beyond ends the socket and frees what it held."""
-    from eventmanager.core.ids import SessionId, UserId, uuid7
-    from eventmanager.realtime.subscriber import TOO_SLOW, Subscriber
-
     for size, fits in ((1, QUEUED_MESSAGES), (QUEUED_BYTES // 4, 4)):
-        subscriber = Subscriber(UserId(uuid7()), SessionId(uuid7()))
+        backlog = Backlog()
+        subscriber = Subscriber(UserId(uuid7()), SessionId(uuid7()), backlog=backlog)
+        letter = Letter(b"x" * size)
         for _ in range(fits):
-            subscriber.offer(b"x" * size)
+            subscriber.offer(letter)
         assert not subscriber.ended.done()
-        assert await subscriber.next() == "x" * size
-        subscriber.offer(b"x" * size)
+        assert await subscriber.next() is letter
+        subscriber.offer(letter)
         assert not subscriber.ended.done()
-        subscriber.offer(b"x")
+        assert backlog.bytes == size * fits
+        subscriber.offer(Letter(b"x"))
         assert await subscriber.ended is TOO_SLOW
-        assert not subscriber._texts
+        assert (subscriber.is_behind, backlog.bytes) == (False, 0)
+
+
+async def test_all_queues_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many sockets lag a little, the memory of a process is not theirs."""
+    monkeypatch.setattr(subscriber_module, "QUEUED_BYTES_OF_ALL", 1000)
+    backlog = Backlog()
+    one, other = (
+        Subscriber(UserId(uuid7()), SessionId(uuid7()), backlog=backlog) for _ in range(2)
+    )
+    one.offer(Letter(b"x" * 600))
+    other.offer(Letter(b"x" * 600))
+    assert await other.ended is TOO_SLOW
+    assert not one.ended.done()
+    assert backlog.bytes == 600
+    one.forget()
+    assert backlog.bytes == 0
+
+
+async def test_a_user_has_so_many_sockets_and_streams_and_no_more(
+    settings: Settings, alice: User, bob: User
+) -> None:
+    """One too many is refused before it opens, either way; others and successors are not."""
+    few = settings.model_copy(update={"max_sockets_per_user": 2})
+    stream = "/api/notifications/stream"
+    async with worker(few) as one, one.client(bob) as client:
+        async with one.open(bob) as first, client.stream("GET", stream) as second:
+            assert second.status_code == 200
+            with pytest.raises(InvalidStatus) as refused:
+                await one.open(bob)
+            response = refused.value.response
+            assert response.status_code == 429
+            assert int(response.headers["Retry-After"]) > 0
+            problem = orjson.loads(response.body)
+            assert (problem["code"], problem["limit"]) == ("too_many_sockets", 2)
+            answer = await client.get(stream)
+            assert (answer.status_code, answer.json()["code"]) == (429, "too_many_sockets")
+            assert answer.headers["Retry-After"]
+            async with one.open(alice):
+                pass
+            await first.close()
+            hub = one.app.state.news.hub
+            await until(lambda: len(hub.subscribers()) == 1)
+            async with one.open(bob):
+                pass
+        await until(lambda: not hub.subscribers())
+        assert not hub._sockets

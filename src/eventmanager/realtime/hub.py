@@ -5,6 +5,7 @@ one cursor into the order of messages, so a message is read once however many so
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -13,21 +14,25 @@ import asyncpg
 import structlog
 
 from eventmanager.accounts.sessions import Caller
+from eventmanager.core.clock import Clock
 from eventmanager.core.database import Database
-from eventmanager.core.errors import Unavailable
+from eventmanager.core.errors import TooManySockets, Unavailable
 from eventmanager.core.ids import SessionId, UserId
 from eventmanager.realtime import queries
 from eventmanager.realtime.positions import START, Position
 from eventmanager.realtime.schemas import Message
+from eventmanager.realtime.service import quiet_users
 from eventmanager.realtime.snapshot import Snapshot
-from eventmanager.realtime.subscriber import STOPPING, Subscriber
+from eventmanager.realtime.subscriber import STOPPING, Backlog, Subscriber
 
 BATCH: Final = 256
-ROUND: Final = 16
-"""How many messages are handed out before the sockets' writers have their turn."""
+ROUND: Final = 256
+"""How many deliveries are made, in a few milliseconds, before the requests have their turn."""
 NAMED_RECIPIENTS: Final = 1000
 """With more users than this, reading everybody's messages is cheaper than naming them."""
 OPENING_SECONDS: Final = 5.0
+RETRY_AFTER_SECONDS: Final = 30
+"""For one who has too many sockets: nobody can know when another one closes."""
 POLL_SECONDS: Final = 1.0
 SETTLING_SECONDS: Final = 0.03
 SETTLING_MOST_SECONDS: Final = 0.25
@@ -39,20 +44,27 @@ _log = structlog.get_logger("app")
 class Hub:
     """The open sockets of this process, and how far the messages are read for them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, clock: Clock, sockets_per_user: int) -> None:
         self._database = database
+        self._clock = clock
+        self._sockets_per_user = sockets_per_user
+        self._sockets: Counter[UserId] = Counter()
+        self._backlog = Backlog()
         self._subscribers: dict[UserId, set[Subscriber]] = {}
         self._newcomers: dict[Subscriber, asyncio.Future[None]] = {}
         self._cursor = START
         self._woken = asyncio.Event()
         self._patience_s: float | None = None
         self._fails = False
+        self._in_this_round = 0
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, database: Database) -> AsyncIterator["Hub"]:
+    async def running(
+        cls, database: Database, *, clock: Clock, sockets_per_user: int
+    ) -> AsyncIterator["Hub"]:
         """Read on until the block ends; sockets that are open then are told to come again."""
-        hub = cls(database)
+        hub = cls(database, clock=clock, sockets_per_user=sockets_per_user)
         task = asyncio.create_task(hub._run(), name="hub")
         try:
             yield hub
@@ -78,13 +90,21 @@ class Hub:
         """Let a socket of the caller hear, inside the block, all that is committed from now on.
 
         With `after`, all that comes later than that; see `Subscriber` for what of it is queued.
-        Raises `Unavailable` when the database does not answer in time.
+        Raises `TooManySockets`, or `Unavailable` when the database does not answer in time.
         """
-        subscriber = Subscriber(caller.user_id, SessionId(caller.session_id), after=after)
-        admitted = asyncio.get_running_loop().create_future()
-        self._newcomers[subscriber] = admitted
-        self.wake()
+        user_id = caller.user_id
+        if self._sockets[user_id] >= self._sockets_per_user:
+            raise TooManySockets(limit=self._sockets_per_user, retry_after=RETRY_AFTER_SECONDS)
+        subscriber = Subscriber(
+            user_id, SessionId(caller.session_id), after=after, backlog=self._backlog
+        )
+        self._sockets[user_id] += 1
         try:
+            quiet = await quiet_users(self._database, [user_id], now=self._clock.now())
+            subscriber.is_quiet = bool(quiet)
+            admitted = asyncio.get_running_loop().create_future()
+            self._newcomers[subscriber] = admitted
+            self.wake()
             try:
                 async with asyncio.timeout(OPENING_SECONDS):
                     await admitted
@@ -92,11 +112,15 @@ class Hub:
                 raise Unavailable from error
             yield subscriber
         finally:
+            subscriber.forget()
             self._newcomers.pop(subscriber, None)
-            of_user = self._subscribers.get(subscriber.user_id, set())
+            of_user = self._subscribers.get(user_id, set())
             of_user.discard(subscriber)
             if not of_user:
-                self._subscribers.pop(subscriber.user_id, None)
+                self._subscribers.pop(user_id, None)
+            self._sockets[user_id] -= 1
+            if not self._sockets[user_id]:
+                del self._sockets[user_id]
 
     async def _run(self) -> None:
         while True:
@@ -136,13 +160,10 @@ class Hub:
         rows = await self._next()
         snapshot = Snapshot.read(rows[0]["snapshot"])
         messages = [row for row in rows if row["id"] is not None]
-        for number, row in enumerate(messages, start=1):
+        for row in messages:
             # Before it is handed out: one that cannot be must not be read for ever.
             self._cursor = Position(row["transaction_id"], row["position"])
-            self._hand_out(row)
-            if number % ROUND == 0:
-                # The writers send what they have, so that a socket that keeps up stays so.
-                await asyncio.sleep(0)
+            await self._hand_out(row)
         if len(messages) == BATCH:
             self.wake()
         else:
@@ -172,12 +193,23 @@ class Hub:
                 limit=BATCH,
             )
 
-    def _hand_out(self, row: asyncpg.Record) -> None:
+    async def _hand_out(self, row: asyncpg.Record) -> None:
         message = Message(dict(row))
         for user_id in row["recipients"]:
             for subscriber in self._subscribers.get(user_id, ()):
-                if subscriber.hears(message.place) and subscriber.session_id != row["session_id"]:
-                    subscriber.offer(message.json(user_id))
+                if (
+                    subscriber.hears(message.place)
+                    and subscriber.session_id != row["session_id"]
+                    and subscriber.wants(row["type"], row["event_id"])
+                ):
+                    if subscriber.is_quiet:
+                        subscriber.hold(message.place)
+                    else:
+                        subscriber.offer(message.letter(user_id))
+                    self._in_this_round += 1
+            if self._in_this_round >= ROUND:
+                self._in_this_round = 0
+                await asyncio.sleep(0)
 
     def _until_next(self, *, unsettled: bool) -> float:
         """Return how long to wait for a wake-up; less while an older transaction holds some up."""
@@ -192,5 +224,9 @@ class Hub:
             if admitted is None or admitted.done():
                 continue
             subscriber.since, subscriber.until = snapshot, self._cursor
+            if subscriber.is_quiet and subscriber.after and subscriber.after < self._cursor:
+                # What it has missed waits as well.
+                subscriber.held = subscriber.after, self._cursor
+                subscriber.until = subscriber.after
             self._subscribers.setdefault(subscriber.user_id, set()).add(subscriber)
             admitted.set_result(None)

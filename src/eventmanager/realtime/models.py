@@ -27,7 +27,8 @@ class Message(Base):
     """One thing that its recipients are told.
 
     They are fixed when the row is written; without an initiator it is the server that tells, and
-    the initiator's own session need not be told. `(transaction_id, position)` orders messages so
+    the initiator's own session need not be told. The `muted` ones of them do not want to be told of
+    its type; a trigger finds them. `(transaction_id, position)` orders messages so
     that a reader who takes only rows of transactions older than every running one
     (`pg_snapshot_xmin`) never skips a row that commits late. It is the primary key, so that what is
     new for all recipients together is one range of one index.
@@ -41,6 +42,7 @@ class Message(Base):
     position: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     id: Mapped[UUID]
     recipients: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()))
+    muted: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()), server_default=text("'{}'"))
     owner_id: Mapped[UUID]
     event_id: Mapped[UUID | None]
     initiator_id: Mapped[UUID | None]
@@ -51,7 +53,10 @@ class Message(Base):
 
 
 class Receipt(Base):
-    """That a message is for a recipient: what each user reads, in order. A trigger writes it."""
+    """That a message is for a recipient who wants it: what each user reads, in order.
+
+    A trigger writes it.
+    """
 
     __tablename__ = "receipts"
 
@@ -93,7 +98,7 @@ class NotificationSettings(Base):
     """What a user wants to be told, and when not to be disturbed; without a row, all and always.
 
     `types` are those that the user wants, null for all. Quiet hours are two times of day on the
-    user's wall clock; the end may lie on the next day.
+    wall clock of `time_zone`; the end may lie on the next day.
     """
 
     __tablename__ = "notification_settings"

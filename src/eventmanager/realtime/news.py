@@ -1,13 +1,16 @@
 """Everything that runs beside the requests so that news is told, started and stopped as one."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from eventmanager.core.clock import Clock
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
+from eventmanager.realtime.holding import heeding_quiet_hours
 from eventmanager.realtime.hub import Hub
+from eventmanager.realtime.presence import Presences
+from eventmanager.realtime.presence_stores import CHANNEL as PRESENCE
 from eventmanager.realtime.relay import Relay
 from eventmanager.realtime.sessions import watching
 
@@ -18,17 +21,35 @@ class News:
 
     hub: Hub
     relay: Relay
+    presences: Presences
 
 
 @asynccontextmanager
-async def telling(database: Database, *, settings: Settings, clock: Clock) -> AsyncIterator[News]:
-    """Tell what is committed through `database`, here and in every other process."""
+async def telling(
+    database: Database, *, settings: Settings, clock: Clock, heard: Callable[[], None]
+) -> AsyncIterator[News]:
+    """Tell what is committed through `database`, here and in every other process.
+
+    `heard` is called when there may be news, from here or elsewhere.
+    """
+
+    def wake() -> None:
+        hub.wake()
+        heard()
+
     async with (
-        Hub.running(database) as hub,
+        Hub.running(
+            database, clock=clock, sockets_per_user=settings.max_sockets_per_user
+        ) as hub,
         watching(hub, database, clock=clock),
+        heeding_quiet_hours(hub, database, clock=clock),
+        Presences.running(database, redis_url=settings.redis_url, clock=clock) as presences,
         Relay.running(
-            database_url=settings.database_url, redis_url=settings.redis_url, heard=hub.wake
+            database_url=settings.database_url,
+            redis_url=settings.redis_url,
+            heard=wake,
+            others={PRESENCE: presences.hear},
         ) as relay,
     ):
         database.on_news = relay.wake
-        yield News(hub, relay)
+        yield News(hub, relay, presences)

@@ -2,17 +2,23 @@
 
 uvicorn closes a connection once all that was written to it has been sent, which such a peer puts
 off for ever: its memory would stay taken, and a server that stops would wait for it.
+
+And they let an application write to a WebSocket without a task of its own for each: see `Outlet`.
 """
 
 import asyncio
+import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import OPEN
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
     from uvicorn._types import ASGISendEvent
     from uvicorn.protocols.http.h11_impl import H11Protocol as Http
+    from websockets.http11 import Request
 else:
     try:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as Http
@@ -22,6 +28,12 @@ else:
 LINGER_SECONDS: Final = 5.0
 LINE: Final = "eventmanager.line"
 """The ASGI extension under which an answer without end finds its `Line`."""
+OUTLET: Final = "eventmanager.outlet"
+"""The ASGI extension under which a WebSocket finds its `Outlet`."""
+UNSENT_BYTES: Final = 64 * 1024
+"""How much the kernel takes for a socket beyond what is on its way to the peer."""
+ASK_SECONDS: Final = 3.0
+UNREAD_SECONDS: Final = 0.5
 
 
 class Line:
@@ -71,14 +83,110 @@ class HttpProtocol(Http):
         super().shutdown()
 
 
+class Outlet:
+    """Writes whole frames to an open WebSocket: at once, and in order with what `send` sends.
+
+    `write` answers False if the peer has yet to take what was written before; `on_room` is called
+    when it has. Nothing is written any more to a socket that either side has closed.
+    """
+
+    __slots__ = ("on_room", "write")
+
+    def __init__(self, write: Callable[[bytes], bool]) -> None:
+        self.write = write
+        self.on_room: Callable[[], None] = _nothing
+
+
+def _nothing() -> None:
+    pass
+
+
+class Inbox:
+    """What `asyncio.Queue` is to a single reader, in a tenth of the memory: most stay empty."""
+
+    __slots__ = ("_events", "_filled")
+
+    def __init__(self) -> None:
+        self._events: list[Any] = []
+        self._filled: asyncio.Future[None] | None = None
+
+    def empty(self) -> bool:
+        """Tell whether there is nothing to get."""
+        return not self._events
+
+    def put_nowait(self, event: Any) -> None:
+        """Add an event."""
+        self._events.append(event)
+        if self._filled is not None and not self._filled.done():
+            self._filled.set_result(None)
+
+    async def get(self) -> Any:
+        """Return the oldest event, waiting for one if need be."""
+        while not self._events:
+            self._filled = asyncio.get_running_loop().create_future()
+            await self._filled
+        return self._events.pop(0)
+
+
 class Protocol(WebSocketsSansIOProtocol):
-    """Drops the connection a few seconds after the server has closed the socket."""
+    """Hands each socket its `Outlet`, and soon finds out about a peer that does not read.
+
+    Drops the connection a few seconds after the server has closed the socket.
+    """
+
+    _outlet: Outlet | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.queue = Inbox()  # type: ignore[assignment]  # all of a queue that uvicorn uses
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family in {socket.AF_INET, socket.AF_INET6}:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+    def handle_connect(self, event: "Request") -> None:
+        """Let the application know of the outlet."""
+        super().handle_connect(event)
+        if not self.close_sent:
+            self._outlet = Outlet(self.write)
+            extensions: dict[str, Any] = self.scope["extensions"]
+            extensions[OUTLET] = self._outlet
+
+    def write(self, frame: bytes) -> bool:
+        """Write a frame; see `Outlet`."""
+        if not self.writable.is_set():
+            return False
+        if self.conn.state is OPEN and not self.transport.is_closing():
+            self.transport.write(frame)
+            # Who is told something must prove soon that it reads.
+            if self.ping_timer is not None and self.loop.time() - self.ping_sent_at > ASK_SECONDS:
+                self.ping_timer.cancel()
+                self.send_keepalive_ping()
+        return True
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        super().resume_writing()
+        if self._outlet is not None:
+            self._outlet.on_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of the application's part as well."""
+        super().connection_lost(exc)
+        self._outlet = None
 
     async def send(self, message: "ASGISendEvent") -> None:
         """Send what the application says."""
         if message["type"] == "websocket.close":
             self._drop_later()
         await super().send(message)
+        if message["type"] == "websocket.accept":
+            # The handshake is over, and the socket may stay open for days.
+            self.request.headers.clear()
+            del self.request, self.response
 
     def shutdown(self) -> None:
         """Close with 1012, since the server stops."""
@@ -88,7 +196,8 @@ class Protocol(WebSocketsSansIOProtocol):
     def keepalive_timeout(self) -> None:
         """Close, since the peer has not answered a ping."""
         super().keepalive_timeout()
-        self._drop_later()
+        # What it has not taken by now it will not take.
+        self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
 
     def _drop_later(self) -> None:
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)

@@ -55,7 +55,10 @@ NEXT: Final = query(f"""
     SELECT CAST(s.snapshot AS text) AS snapshot,
            EXISTS (SELECT FROM messages
                    WHERE transaction_id >= pg_snapshot_xmin(s.snapshot)) AS unsettled,
-           {_MESSAGE}, m.recipients, m.session_id
+           {_MESSAGE}, m.session_id,
+           CASE WHEN m.muted = '{{}}' THEN m.recipients
+                ELSE ARRAY(SELECT r FROM unnest(m.recipients) r WHERE r <> ALL(m.muted))
+                END AS recipients
     FROM (SELECT pg_current_snapshot() AS snapshot) s
     LEFT JOIN LATERAL (
         SELECT * FROM messages
@@ -153,11 +156,34 @@ PURGE: Final = query("""
     SELECT count(*) AS purged FROM purged
 """)
 
-# Those of the given sessions that live.
-STILL_LIVE: Final = query("""
-    SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id AND u.is_active
-    WHERE s.id = ANY(CAST(:session_ids AS uuid[]))
-      AND s.ended_at IS NULL AND s.expires_at > :now
+WISHES: Final = query("""
+    SELECT types, quiet_from, quiet_until, time_zone FROM notification_settings
+    WHERE user_id = :user_id
+""")
+
+WISH: Final = query("""
+    INSERT INTO notification_settings
+        (user_id, types, quiet_from, quiet_until, time_zone, updated_at)
+    VALUES (:user_id, CAST(:types AS text[]), CAST(:quiet_from AS time),
+            CAST(:quiet_until AS time), :time_zone, :now)
+    ON CONFLICT (user_id) DO UPDATE
+    SET types = excluded.types, quiet_from = excluded.quiet_from,
+        quiet_until = excluded.quiet_until, time_zone = excluded.time_zone,
+        updated_at = excluded.updated_at
+""")
+
+# Those of the given users who have quiet hours.
+QUIET: Final = query("""
+    SELECT user_id, quiet_from, quiet_until, time_zone FROM notification_settings
+    WHERE user_id = ANY(CAST(:user_ids AS uuid[])) AND quiet_from IS NOT NULL
+""")
+
+# Those of the given sessions that no longer live: few, however many are asked about.
+OVER: Final = query("""
+    SELECT asked.id FROM unnest(CAST(:session_ids AS uuid[])) AS asked (id)
+    WHERE NOT EXISTS (
+        SELECT FROM sessions s JOIN users u ON u.id = s.user_id AND u.is_active
+        WHERE s.id = asked.id AND s.ended_at IS NULL AND s.expires_at > :now)
 """)
 
 NOTIFY: Final = query("SELECT pg_notify(:channel, :sender)")

@@ -2,12 +2,12 @@
 
 Through Redis where there is one, and through PostgreSQL's NOTIFY where there is none or it is away.
 Every process listens to both. A wake-up carries nothing and may be lost: hubs look by themselves
-every second.
+every second. What others say on further channels is passed on.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Literal
 
@@ -40,15 +40,28 @@ _POSTGRES_AWAY: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
 )
+_NOBODY: Final[Mapping[str, Callable[[str], None]]] = {}
 _log = structlog.get_logger("app")
 
 
 class Relay:
-    """What a process says and hears of new messages; `heard` is called for either."""
+    """What a process says and hears of new messages; `heard` is called for either.
 
-    def __init__(self, *, database_url: str, redis_url: str, heard: Callable[[], None]) -> None:
+    `others` are called with what is said on channels of theirs, and with nothing when something may
+    have been missed.
+    """
+
+    def __init__(
+        self,
+        *,
+        database_url: str,
+        redis_url: str,
+        heard: Callable[[], None],
+        others: Mapping[str, Callable[[str], None]] = _NOBODY,
+    ) -> None:
         self._database_url = database_url
         self._heard = heard
+        self._others = others
         # Everybody hears what they say themselves; under this name they know it.
         self._name = uuid7().hex
         self._news = asyncio.Event()
@@ -62,10 +75,15 @@ class Relay:
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, *, database_url: str, redis_url: str, heard: Callable[[], None]
+        cls,
+        *,
+        database_url: str,
+        redis_url: str,
+        heard: Callable[[], None],
+        others: Mapping[str, Callable[[str], None]] = _NOBODY,
     ) -> AsyncIterator["Relay"]:
         """Listen and speak until the block ends."""
-        relay = cls(database_url=database_url, redis_url=redis_url, heard=heard)
+        relay = cls(database_url=database_url, redis_url=redis_url, heard=heard, others=others)
         tasks = [
             asyncio.create_task(relay._speak(), name="relay-speak"),
             asyncio.create_task(
@@ -91,9 +109,7 @@ class Relay:
         try:
             yield relay
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancelled(*tasks)
             if relay._redis is not None:
                 await relay._redis.aclose()
 
@@ -160,11 +176,11 @@ class Relay:
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _: lost.set())
         try:
-            await connection.add_listener(CHANNEL, self._on_notification)
+            for channel in (CHANNEL, *self._others):
+                await connection.add_listener(channel, self._on_notification)
             self._postgres = connection
             connected()
-            # What was said while nobody listened here.
-            self._heard()
+            self._missed()
             while not lost.is_set():
                 with suppress(TimeoutError):
                     async with asyncio.timeout(HEARTBEAT_SECONDS):
@@ -175,17 +191,28 @@ class Relay:
             self._postgres = None
             connection.terminate()
 
-    def _on_notification(self, _: object, __: int, ___: str, sender: object) -> None:
-        if sender != self._name:
+    def _on_notification(self, _: object, __: int, channel: str, said: object) -> None:
+        self._pass_on(channel, str(said))
+
+    def _pass_on(self, channel: str, said: str) -> None:
+        if channel in self._others:
+            self._others[channel](said)
+        elif said != self._name:
             self._heard()
+
+    def _missed(self) -> None:
+        """Have everybody look for what was said while nobody listened here."""
+        self._heard()
+        for other in self._others.values():
+            other("")
 
     async def _listen_to_redis(self, connected: Callable[[], None]) -> None:
         """Hear what is published until the connection is lost."""
         assert self._redis is not None
-        async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
-            await subscription.subscribe(CHANNEL)
+        async with self._redis.pubsub() as subscription:
+            await subscription.subscribe(CHANNEL, *self._others)
             connected()
-            self._heard()
+            self._missed()
             asked = False
             while True:
                 message = await subscription.get_message(timeout=HEARTBEAT_SECONDS)
@@ -194,8 +221,21 @@ class Relay:
                 asked = message is None
                 if message is None:
                     await _done(subscription.ping())
-                elif message["type"] == "message" and message["data"] != self._name:
-                    self._heard()
+                elif message["type"] == "message":
+                    self._pass_on(message["channel"], message["data"])
+
+
+async def cancelled(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks until they have ended.
+
+    Once may not be enough: where redis-py closes a connection that is lost, what it raises takes
+    the place of the cancellation.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=PATIENCE_SECONDS)
 
 
 def _client(url: str) -> "Redis":

@@ -5,6 +5,7 @@ from typing import Final
 
 from eventmanager.core.database import Database
 from eventmanager.core.errors import CursorExpired, Unavailable
+from eventmanager.realtime.letters import Letter
 from eventmanager.realtime.positions import Position
 from eventmanager.realtime.schemas import Message
 from eventmanager.realtime.service import messages
@@ -13,11 +14,11 @@ from eventmanager.realtime.subscriber import AWAY, EXPIRED, Subscriber
 PAGE: Final = 100
 
 
-async def texts(db: Database, subscriber: Subscriber) -> AsyncIterator[str]:
-    """Yield one notification after the other, as JSON, for an admitted subscriber.
+async def missed(db: Database, subscriber: Subscriber) -> AsyncIterator[Letter]:
+    """Yield one notification after the other that an admitted subscriber has missed.
 
-    What it has missed is read as fast as it is taken, a page at a time; the hub queues what comes
-    in the meantime. Ends only when what was missed cannot be read, and ends the subscriber then.
+    They are read as fast as they are taken, a page at a time; the hub queues what comes in the
+    meantime. When they cannot be read, the subscriber is ended.
     """
     after = subscriber.after
     while after is not None and after < subscriber.until:
@@ -37,8 +38,15 @@ async def texts(db: Database, subscriber: Subscriber) -> AsyncIterator[str]:
             subscriber.end(AWAY)
             return
         for row in rows:
-            yield Message(dict(row)).json(subscriber.user_id).decode()
+            if subscriber.wants(row["type"], row["event_id"]):
+                yield Message(dict(row)).letter(subscriber.user_id)
         last = rows[-1] if len(rows) == PAGE else None
         after = Position(last["transaction_id"], last["position"]) if last else None
+
+
+async def letters(db: Database, subscriber: Subscriber) -> AsyncIterator[Letter]:
+    """Yield what an admitted subscriber has missed, and then what it is offered, without end."""
+    async for letter in missed(db, subscriber):
+        yield letter
     while True:
         yield await subscriber.next()

@@ -23,10 +23,12 @@ from eventmanager.core.ids import SessionId, uuid7
 from eventmanager.core.paging import Limit
 from eventmanager.core.problems import status_of
 from eventmanager.realtime import service
+from eventmanager.realtime.answering import Answering
+from eventmanager.realtime.letters import MSGPACK
 from eventmanager.realtime.news import News
 from eventmanager.realtime.origin import check_origin
 from eventmanager.realtime.positions import Position, read_position, write_position
-from eventmanager.realtime.resuming import texts
+from eventmanager.realtime.resuming import letters, missed
 from eventmanager.realtime.schemas import (
     MAX_CURSOR,
     Message,
@@ -170,10 +172,9 @@ async def stream(subscriber: Annotated[Subscriber, Depends(_subscriber)], db: Db
     With `Last-Event-ID` or `after`, all that came after that first, none skipped or doubled. A
     client that does not keep up is cut off; it comes again with the last id it has.
     """
-    return EventStream(subscriber, texts=texts(db, subscriber))
+    return EventStream(subscriber, letters=letters(db, subscriber))
 
 
-@socket.websocket("/api/ws/notifications")
 async def notifications(websocket: WebSocket) -> None:
     """Tell the caller about changes of the events they may read, until either side closes.
 
@@ -190,10 +191,21 @@ async def notifications(websocket: WebSocket) -> None:
         after = await _resumed(websocket, database)
         news: News = websocket.app.state.news
         async with news.hub.subscribed(caller, after=after) as subscriber:
-            await websocket.accept()
+            packed = MSGPACK in websocket.scope["subprotocols"]
+            await websocket.accept(MSGPACK if packed else None)
             _log.info("socket_opened", path=websocket.url.path)
             began = time.monotonic()
-            code = await attend(websocket, subscriber, texts=texts(database, subscriber))
+            answering = Answering(database, subscriber, presences=news.presences, packed=packed)
+            try:
+                code = await attend(
+                    websocket,
+                    subscriber,
+                    missed=missed(database, subscriber),
+                    packed=packed,
+                    heard=answering.hear,
+                )
+            finally:
+                news.presences.leave(subscriber)
             seconds = round(time.monotonic() - began, 1)
             _log.info("socket_closed", path=websocket.url.path, code=code, seconds=seconds)
     except EventManagerError as error:
@@ -201,6 +213,10 @@ async def notifications(websocket: WebSocket) -> None:
             raise
         await websocket.accept()
         await websocket.close(4000 + status_of(error), error.code)
+
+
+# Starlette's own route: FastAPI's would hold several KiB more for as long as a socket is open.
+socket.add_websocket_route("/api/ws/notifications", notifications)
 
 
 async def _caller(websocket: WebSocket) -> Caller:

@@ -1,17 +1,22 @@
 """Notifications: a message as its recipient reads it."""
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Final
+from datetime import datetime, time
+from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from eventmanager.core.time import rfc3339
+from eventmanager.core.time import ZoneName, rfc3339
+from eventmanager.realtime.letters import Letter
 from eventmanager.realtime.positions import Position, write_position
+from eventmanager.realtime.quiet import QuietHours
+from eventmanager.realtime.types import NotificationType
 
 MAX_CURSOR: Final = 200
+TimeOfDay = Annotated[str, Field(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 _PERMISSION: Final = "permission_"
 # What happened, to `{title}`; for permissions, by whether it happened to the recipient.
 _SENTENCES: Final[Mapping[str, str]] = {
@@ -22,6 +27,8 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "event_rolled_back": "{title} was rolled back to an earlier version.",
     "series_split": "{title} was split: its later occurrences are a series of their own.",
     "late_clash": "{title} overlaps another event of yours from {first} on.",
+    "reminder": "{title} {when}.",
+    "webhook_disabled": "Your webhook {url} was disabled: nothing could be delivered to it.",
 }
 _YOURS: Final[Mapping[str, str]] = {
     "permission_granted": "{title} was shared with you. Your role is {role}.",
@@ -62,6 +69,66 @@ class ReadUpTo(BaseModel):
     )
 
 
+class QuietTime(BaseModel):
+    """When not to be disturbed, every day."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start: Annotated[TimeOfDay, Field(description="Wall clock, `HH:MM`.", examples=["22:00"])]
+    end: Annotated[
+        TimeOfDay,
+        Field(
+            description="Wall clock, `HH:MM`; before `start`, on the next day.", examples=["07:00"]
+        ),
+    ]
+    time_zone: Annotated[ZoneName, Field(description="IANA name.", examples=["Europe/Berlin"])]
+
+    @model_validator(mode="after")
+    def _refuse_nothing(self) -> Self:
+        if self.start == self.end:
+            raise PydanticCustomError("invalid_quiet_hours", "`start` and `end` must differ")
+        return self
+
+    @classmethod
+    def of(cls, hours: QuietHours) -> Self:
+        """Return hours as clients read them."""
+        return cls(
+            start=f"{hours.start:%H:%M}", end=f"{hours.end:%H:%M}", time_zone=hours.time_zone
+        )
+
+    def plain(self) -> QuietHours:
+        """Return these hours without their wire format."""
+        start, end = time.fromisoformat(self.start), time.fromisoformat(self.end)
+        return QuietHours(start, end, self.time_zone)
+
+
+class Wishes(BaseModel):
+    """What a user wants to be told, and when not to be disturbed."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "types": ["event_updated", "event_deleted", "reminder"],
+                    "quiet_hours": {
+                        "start": "22:00",
+                        "end": "07:00",
+                        "time_zone": "Europe/Berlin",
+                    },
+                }
+            ]
+        },
+    )
+
+    types: Annotated[
+        list[NotificationType] | None, Field(description="The wanted ones; null is all of them.")
+    ] = None
+    quiet_hours: Annotated[
+        QuietTime | None, Field(description="The end may lie on the next day; null is none.")
+    ] = None
+
+
 class Unread(BaseModel):
     """How many notifications wait for the caller."""
 
@@ -86,14 +153,18 @@ class Message:
         self._row = row
         self._data: dict[str, Any] = orjson.loads(row["data"])
         self._is_of_permission = row["type"].startswith(_PERMISSION)
-        self._written: dict[bool, bytes] = {}
+        self._written: dict[bool, Letter] = {}
 
     def json(self, recipient_id: UUID) -> bytes:
         """Return what this recipient reads."""
+        return self.letter(recipient_id).json
+
+    def letter(self, recipient_id: UUID) -> Letter:
+        """Return what this recipient is sent."""
         # A role is spoken of differently to the user whose it is.
         is_yours = self._is_of_permission and self._data.get("user_id") == str(recipient_id)
         if is_yours not in self._written:
-            self._written[is_yours] = self._write(is_yours=is_yours)
+            self._written[is_yours] = Letter(self._write(is_yours=is_yours))
         return self._written[is_yours]
 
     def _write(self, *, is_yours: bool) -> bytes:
@@ -106,20 +177,25 @@ class Message:
             "event_id": str(row["event_id"]) if row["event_id"] else None,
             "initiator_id": str(row["initiator_id"]) if row["initiator_id"] else None,
             **(whose if self._is_of_permission else {}),
-            "message": _sentence(row["type"], data, is_yours=is_yours),
+            "message": sentence(row["type"], data, is_yours=is_yours),
             "occurred_at": rfc3339(row["occurred_at"]),
             "data": data,
         }
         return orjson.dumps(written)
 
 
-def _sentence(kind: str, data: Mapping[str, Any], *, is_yours: bool) -> str:
+def sentence(kind: str, data: Mapping[str, Any], *, is_yours: bool = False) -> str:
+    """Return what a message says to people."""
     sentences = _SENTENCES
     if kind.startswith(_PERMISSION):
         sentences = _YOURS if is_yours else _OTHERS
     title = f"\u201c{data['title']}\u201d" if data.get("title") else "An event"
-    sentence = sentences.get(kind, "{title}: " + kind.replace("_", " ") + ".")
-    written = sentence.format(
-        title=title, role=data.get("role", "unknown"), first=data.get("first", "now")
+    template = sentences.get(kind, "{title}: " + kind.replace("_", " ") + ".")
+    written = template.format(
+        title=title,
+        role=data.get("role", "unknown"),
+        first=data.get("first", "now"),
+        when=data.get("when", "starts"),
+        url=f"\u201c{data.get('url')}\u201d",
     )
     return written[0].upper() + written[1:]

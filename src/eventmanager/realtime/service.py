@@ -1,5 +1,6 @@
 """What one does with messages later than they were told: read, mark as read, purge."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,6 +11,8 @@ from eventmanager.core.errors import CursorExpired
 from eventmanager.core.ids import SessionId, UserId
 from eventmanager.realtime import queries
 from eventmanager.realtime.positions import END, START, Position, last_before
+from eventmanager.realtime.quiet import QuietHours
+from eventmanager.realtime.schemas import QuietTime, Wishes
 
 RESTART: Final = "/api/sync"
 COUNTED: Final = 1000
@@ -85,6 +88,42 @@ async def count_unread(db: Database, *, reader: UserId) -> tuple[int, Position]:
         row = await read.first(queries.UNREAD, caller_id=reader, limit=COUNTED + 1)
     assert row is not None
     return row["unread"], last_before(row["xmin"])
+
+
+async def wishes(db: Database, *, user_id: UserId) -> Wishes:
+    """Return what a user wants to be told: everything at any time, unless they have said so."""
+    async with db.reading() as read:
+        row = await read.first(queries.WISHES, user_id=user_id)
+    if row is None:
+        return Wishes()
+    quiet = QuietTime.of(_quiet_hours(row)) if row["quiet_from"] is not None else None
+    return Wishes(types=row["types"], quiet_hours=quiet)
+
+
+async def wish(db: Database, *, user_id: UserId, wishes: Wishes, now: datetime) -> None:
+    """Set what a user wants to be told from now on."""
+    quiet = wishes.quiet_hours.plain() if wishes.quiet_hours else None
+    async with db.reading() as read:
+        await read.first(
+            queries.WISH,
+            user_id=user_id,
+            types=wishes.types,
+            quiet_from=quiet and quiet.start,
+            quiet_until=quiet and quiet.end,
+            time_zone=quiet.time_zone if quiet else "UTC",
+            now=now,
+        )
+
+
+async def quiet_users(db: Database, user_ids: Collection[UserId], *, now: datetime) -> set[UserId]:
+    """Return those of the users who are not to be disturbed now."""
+    async with db.reading() as read:
+        rows = await read.all(queries.QUIET, user_ids=list(user_ids))
+    return {row["user_id"] for row in rows if _quiet_hours(row).cover(now)}
+
+
+def _quiet_hours(row: asyncpg.Record) -> QuietHours:
+    return QuietHours(row["quiet_from"], row["quiet_until"], row["time_zone"])
 
 
 async def purge_messages(db: Database, now: datetime, *, days: int) -> int:

@@ -50,10 +50,13 @@ async def end_ended(hub: Hub, database: Database, *, clock: Clock) -> None:
     subscribers = hub.subscribers()
     if not subscribers:
         return
-    asked = {one.session_id for one in subscribers}
+    asked = list({one.session_id for one in subscribers})
     async with database.reading() as read:
-        rows = await read.all(queries.STILL_LIVE, session_ids=list(asked), now=clock.now())
-    live = {row["id"] for row in rows}
+        ended = {
+            row["id"] for row in await read.all(queries.OVER, session_ids=asked, now=clock.now())
+        }
+    if not ended:
+        return
     for subscriber in subscribers:
-        if subscriber.session_id not in live:
+        if subscriber.session_id in ended:
             subscriber.end(SESSION_ENDED)

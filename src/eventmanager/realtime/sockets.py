@@ -1,11 +1,14 @@
-"""One open socket: what there is for it is sent, what its client says is read and dropped."""
+"""One open socket: what there is for it is sent, what its client says is passed on."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from eventmanager.realtime.letters import Letter
+from eventmanager.realtime.protocol import OUTLET, Outlet
 from eventmanager.realtime.subscriber import TOO_SLOW, Ending, Subscriber
 
 SEND_SECONDS: Final = 10.0
@@ -13,31 +16,78 @@ CLOSE_SECONDS: Final = 6.0
 _GONE: Final = (WebSocketDisconnect, RuntimeError)
 """How Starlette says that the client, or the server, has closed the socket in the meantime."""
 
+Heard: TypeAlias = Callable[[str | bytes], Awaitable[None]]
 
-async def attend(websocket: WebSocket, subscriber: Subscriber, *, texts: AsyncIterator[str]) -> int:
-    """Serve an accepted socket until either side closes it, and return the code it closed with."""
-    reading = asyncio.create_task(_read(websocket))
-    writing = asyncio.create_task(_write(websocket, subscriber, texts))
-    first: set[asyncio.Future[Any]] = {reading, writing, subscriber.ended}
+
+async def attend(
+    websocket: WebSocket,
+    subscriber: Subscriber,
+    *,
+    missed: AsyncIterator[Letter],
+    packed: bool = False,
+    heard: Heard | None = None,
+) -> int:
+    """Serve an accepted socket until either side closes it, and return the code it closed with.
+
+    Its client is sent what it has `missed`, then what the subscriber is offered, as JSON or
+    `packed`. What it says itself is given to `heard`, one message after the other.
+    """
+    outlet: Outlet | None = websocket.scope.get("extensions", {}).get(OUTLET)
+    writing: asyncio.Task[None] | None = None
     try:
-        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-        if subscriber.ended.done() and not reading.done():
+        async with asyncio.timeout(None) as meanwhile:
+
+            def stop(ended: asyncio.Future[Any]) -> None:
+                # Who has written all that was missed is done, and all is well.
+                if ended is writing and (ended.cancelled() or ended.exception() is None):
+                    return
+                # It may have come to its end by itself.
+                with suppress(RuntimeError):
+                    meanwhile.reschedule(0)
+
+            subscriber.ended.add_done_callback(stop)
+            if outlet is not None and subscriber.after is None:
+                # Nothing was missed: a socket that only waits needs no task beside this one.
+                _connect(subscriber, outlet, packed=packed)
+            else:
+                writing = asyncio.create_task(
+                    _write(websocket, subscriber, missed, outlet=outlet, packed=packed)
+                )
+                writing.add_done_callback(stop)
+            return await _read(websocket, heard)
+    except TimeoutError:
+        if not meanwhile.expired():
+            raise
+        if writing is not None:
             # A send that waits for a client that does not read would hold up the close as well.
             writing.cancel()
-            ending = subscriber.ended.result()
-            await _close(websocket, ending)
-            return ending.code
-        if writing.done():
-            writing.result()
-        return await reading
+            with suppress(asyncio.CancelledError):
+                await writing
+        ending = subscriber.ended.result()
+        await _close(websocket, ending)
+        return ending.code
     finally:
-        reading.cancel()
-        writing.cancel()
-        await asyncio.gather(reading, writing, return_exceptions=True)
+        if writing is not None:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
 
 
-async def _read(websocket: WebSocket) -> int:
-    """Read until the socket is closed and return the code; clients have nothing to say here yet.
+def _connect(subscriber: Subscriber, outlet: Outlet, *, packed: bool) -> None:
+    """Let what the subscriber is offered go out without anybody's help."""
+    write = outlet.write
+
+    def send_text(letter: Letter) -> bool:
+        return write(letter.text_frame)
+
+    def send_packed(letter: Letter) -> bool:
+        return write(letter.packed_frame)
+
+    outlet.on_room = subscriber.send_on
+    subscriber.send_by(send_packed if packed else send_text)
+
+
+async def _read(websocket: WebSocket, heard: Heard | None) -> int:
+    """Read until the socket is closed and return the code.
 
     The server reads one message at a time and none above its size limit, so this holds no memory.
     """
@@ -46,19 +96,41 @@ async def _read(websocket: WebSocket) -> int:
         if message["type"] == "websocket.disconnect":
             code: int = message.get("code", 1005)
             return code
+        if heard is not None:
+            text = message.get("text")
+            await heard(message["bytes"] if text is None else text)
 
 
-async def _write(websocket: WebSocket, subscriber: Subscriber, texts: AsyncIterator[str]) -> None:
-    async for text in texts:
-        try:
-            async with asyncio.timeout(SEND_SECONDS):
-                await websocket.send_text(text)
-        except TimeoutError:
-            subscriber.end(TOO_SLOW)
+async def _write(
+    websocket: WebSocket,
+    subscriber: Subscriber,
+    missed: AsyncIterator[Letter],
+    *,
+    outlet: Outlet | None,
+    packed: bool,
+) -> None:
+    """Send what was missed; after that everything, unless there is an outlet for it."""
+    try:
+        async for letter in missed:
+            await _send(websocket, letter, packed=packed)
+        if outlet is not None:
+            _connect(subscriber, outlet, packed=packed)
             return
-        except _GONE:
-            # The reader is told so as well, with the code.
-            return
+        while True:
+            await _send(websocket, await subscriber.next(), packed=packed)
+    except TimeoutError:
+        subscriber.end(TOO_SLOW)
+    except _GONE:
+        # The reader is told so as well, with the code.
+        return
+
+
+async def _send(websocket: WebSocket, letter: Letter, *, packed: bool) -> None:
+    async with asyncio.timeout(SEND_SECONDS):
+        if packed:
+            await websocket.send_bytes(letter.packed)
+        else:
+            await websocket.send_text(letter.json.decode())
 
 
 async def _close(websocket: WebSocket, ending: Ending) -> None:

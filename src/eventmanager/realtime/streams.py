@@ -4,22 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-import orjson
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from eventmanager.realtime.letters import Letter
 from eventmanager.realtime.protocol import LINE, Line
 from eventmanager.realtime.sockets import CLOSE_SECONDS, SEND_SECONDS
 from eventmanager.realtime.subscriber import TOO_SLOW, Subscriber
 
 COMMENT_SECONDS: Final = 15.0
 _COMMENT: Final = b":\n\n"
-
-
-def as_event(text: str) -> bytes:
-    """Return a notification as an event: its cursor is the id, its type the name."""
-    said = orjson.loads(text)
-    return f"id: {said['cursor']}\nevent: {said['type']}\ndata: {text}\n\n".encode()
 
 
 class EventStream(StreamingResponse):
@@ -30,16 +24,16 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, subscriber: Subscriber, *, texts: AsyncIterator[str]) -> None:
+    def __init__(self, subscriber: Subscriber, *, letters: AsyncIterator[Letter]) -> None:
         # A connection that is cut off must not be one that carries other requests.
         headers = {
             "Cache-Control": "no-store",
             "Connection": "close",
             "X-Accel-Buffering": "no",
         }
-        super().__init__(texts, headers=headers)
+        super().__init__((), headers=headers)
         self._subscriber = subscriber
-        self._texts = texts
+        self._letters = letters
         self._one_at_a_time = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,8 +67,8 @@ class EventStream(StreamingResponse):
                 line.abort_later()
 
     async def _write(self, send: Send) -> None:
-        async for text in self._texts:
-            await self._say(send, as_event(text))
+        async for letter in self._letters:
+            await self._say(send, letter.as_event())
 
     async def _comment(self, send: Send) -> None:
         while True:

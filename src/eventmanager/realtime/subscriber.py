@@ -2,15 +2,20 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
+from uuid import UUID
 
-from eventmanager.core.ids import SessionId, UserId
+from eventmanager.core.ids import SessionId, UserId, uuid7
+from eventmanager.realtime.letters import Letter
 from eventmanager.realtime.positions import START, Position
 from eventmanager.realtime.snapshot import Snapshot
 
 QUEUED_MESSAGES: Final = 256
 QUEUED_BYTES: Final = 1024 * 1024
+QUEUED_BYTES_OF_ALL: Final = 64 * 1024 * 1024
+"""In all queues of a process; a message that waits in several is counted in each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +33,77 @@ EXPIRED: Final = Ending(4410, "cursor_expired")
 STOPPING: Final = Ending(1012, "restarting: connect again")
 
 
+class Backlog:
+    """How many bytes wait in the queues of all sockets of a process."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+class Wanted(Protocol):
+    """Which notifications a client has asked for."""
+
+    def wants(self, type: str, event_id: UUID | None) -> bool:  # noqa: A002
+        """Tell whether one of this type, about this event if about any, is among them."""
+        ...
+
+
 class Subscriber:
     """One open socket: whose it is, since when it hears, and what it is still to be sent.
 
     One that goes on `after` a message hears all that comes later. Up to `until` it must look for
-    that itself; what comes after `until` is queued for it.
+    that itself; what comes after `until` is queued for it. Of both it hears what is `wanted`, None
+    for all. As long as it `is_quiet`, what it would hear is not queued but waits in the database:
+    `held` are the positions after which, and up to which.
 
-    Whoever sends takes one text after the other with `next` until `ended` has a result.
+    Until `ended` has a result, what is queued is taken with `next`, or goes out by itself from
+    `send_by` on.
     """
 
+    __slots__ = (
+        "_backlog",
+        "_bytes",
+        "_letters",
+        "_next",
+        "_send",
+        "after",
+        "ended",
+        "held",
+        "is_quiet",
+        "session_id",
+        "since",
+        "socket_id",
+        "until",
+        "user_id",
+        "wanted",
+    )
+
     def __init__(
-        self, user_id: UserId, session_id: SessionId, *, after: Position | None = None
+        self,
+        user_id: UserId,
+        session_id: SessionId,
+        *,
+        after: Position | None = None,
+        backlog: Backlog | None = None,
     ) -> None:
+        self.socket_id = uuid7()
         self.user_id = user_id
         self.session_id = session_id
         self.after = after
         self.until = START
         self.since: Snapshot | None = None
+        self.wanted: Wanted | None = None
+        self.is_quiet = False
+        self.held: tuple[Position, Position] | None = None
         self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
-        self._texts: deque[bytes] = deque()
+        # An idle socket has none of these three.
+        self._letters: deque[Letter] | None = None
+        self._next: asyncio.Future[None] | None = None
+        self._send: Callable[[Letter], bool] | None = None
         self._bytes = 0
-        self._filled = asyncio.Event()
+        self._backlog = backlog or Backlog()
 
     def hears(self, place: Position) -> bool:
         """Tell whether a message that comes after `until` is new to this socket.
@@ -60,28 +115,85 @@ class Subscriber:
             return place > self.after
         return self.since is not None and not self.since.saw(place.transaction_id)
 
-    def offer(self, text: bytes) -> None:
-        """Queue a message; one too many ends the socket, and its client has to come again."""
+    def wants(self, type: str, event_id: UUID | None) -> bool:  # noqa: A002
+        """Tell whether the client has not asked to be spared a notification."""
+        return self.wanted is None or self.wanted.wants(type, event_id)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is queued that its client has yet to take."""
+        return self._letters is not None
+
+    def offer(self, letter: Letter) -> None:
+        """Send or queue a message; one too many ends the socket, and its client has to come again.
+
+        What is offered first is sent first.
+        """
         if self.ended.done():
             return
-        self._texts.append(text)
-        self._bytes += len(text)
-        if len(self._texts) > QUEUED_MESSAGES or self._bytes > QUEUED_BYTES:
+        if self._send is not None and not self._letters and self._send(letter):
+            return
+        if self._letters is None:
+            self._letters = deque()
+        self._letters.append(letter)
+        self._bytes += len(letter)
+        self._backlog.bytes += len(letter)
+        if (
+            len(self._letters) > QUEUED_MESSAGES
+            or self._bytes > QUEUED_BYTES
+            or self._backlog.bytes > QUEUED_BYTES_OF_ALL
+        ):
             self.end(TOO_SLOW)
-        self._filled.set()
+        if self._next is not None and not self._next.done():
+            self._next.set_result(None)
 
-    async def next(self) -> str:
+    def hold(self, place: Position) -> None:
+        """Note that a message waits for the end of quiet hours."""
+        first = self.held[0] if self.held else Position(place.transaction_id, place.number - 1)
+        self.held = first, place
+
+    def reply(self, payload: bytes) -> None:
+        """Send or queue what is no notification, JSON, as any other message."""
+        self.offer(Letter(payload))
+
+    async def next(self) -> Letter:
         """Return the oldest message that is queued, waiting for one if need be."""
-        while not self._texts:
-            self._filled.clear()
-            await self._filled.wait()
-        text = self._texts.popleft()
-        self._bytes -= len(text)
-        return text.decode()
+        while not self._letters:
+            self._next = asyncio.get_running_loop().create_future()
+            await self._next
+        return self._take()
+
+    def send_by(self, send: Callable[[Letter], bool]) -> None:
+        """From now on, send what is queued and what is offered by itself.
+
+        `send` returns False where it cannot send now; then `send_on` is to be called when it can.
+        """
+        self._send = send
+        self.send_on()
+
+    def send_on(self) -> None:
+        """Send what is queued, as much as can be sent now."""
+        assert self._send is not None
+        while self._letters and self._send(self._letters[0]):
+            self._take()
 
     def end(self, ending: Ending) -> None:
         """Close the socket; what is queued is dropped."""
         if not self.ended.done():
             self.ended.set_result(ending)
-        self._texts.clear()
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what is queued."""
+        self._letters = None
+        self._backlog.bytes -= self._bytes
         self._bytes = 0
+
+    def _take(self) -> Letter:
+        assert self._letters is not None
+        letter = self._letters.popleft()
+        self._bytes -= len(letter)
+        self._backlog.bytes -= len(letter)
+        if not self._letters:
+            self._letters = None
+        return letter
