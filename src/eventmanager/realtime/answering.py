@@ -10,7 +10,7 @@ from eventmanager.core.errors import EventManagerError, Unavailable
 from eventmanager.core.ids import EventId
 from eventmanager.realtime import service
 from eventmanager.realtime.positions import read_position
-from eventmanager.realtime.presence import Presences
+from eventmanager.realtime.presence.presences import Presences
 from eventmanager.realtime.speaking import Filter, NotUnderstood, Pace, read
 from eventmanager.realtime.subscriber import Ending, Subscriber
 from eventmanager.realtime.wire import (

@@ -56,7 +56,6 @@ class Hub:
         self._woken = asyncio.Event()
         self._patience_s: float | None = None
         self._fails = False
-        self._in_this_round = 0
 
     @classmethod
     @asynccontextmanager
@@ -160,10 +159,14 @@ class Hub:
         rows = await self._next()
         snapshot = Snapshot.read(rows[0]["snapshot"])
         messages = [row for row in rows if row["id"] is not None]
-        for row in messages:
-            # Before it is handed out: one that cannot be must not be read for ever.
-            self._cursor = Position(row["transaction_id"], row["position"])
-            await self._hand_out(row)
+        mail: dict[UserId, list[Message]] = {}
+        try:
+            for row in messages:
+                # Before it is read: one that cannot be must not be met for ever.
+                self._cursor = Position(row["transaction_id"], row["position"])
+                self._sort(Message(dict(row)), row["recipients"], mail)
+        finally:
+            await self._hand_out(mail)
         if len(messages) == BATCH:
             self.wake()
         else:
@@ -193,22 +196,29 @@ class Hub:
                 limit=BATCH,
             )
 
-    async def _hand_out(self, row: asyncpg.Record) -> None:
-        message = Message(dict(row))
-        for user_id in row["recipients"]:
+    def _sort(
+        self, message: Message, recipients: list[UserId], mail: dict[UserId, list[Message]]
+    ) -> None:
+        for user_id in recipients:
+            if user_id in self._subscribers:
+                # Here, so that a message that cannot be written keeps no other from its recipients.
+                message.letter(user_id)
+                mail.setdefault(user_id, []).append(message)
+
+    async def _hand_out(self, mail: dict[UserId, list[Message]]) -> None:
+        """Give each socket at once all that is new to it: one write, however many messages."""
+        deliveries = 0
+        for user_id, messages in mail.items():
             for subscriber in self._subscribers.get(user_id, ()):
-                if (
-                    subscriber.hears(message.place)
-                    and subscriber.session_id != row["session_id"]
-                    and subscriber.wants(row["type"], row["event_id"])
-                ):
-                    if subscriber.is_quiet:
+                heard = [one for one in messages if subscriber.hears(one)]
+                if subscriber.is_quiet:
+                    for message in heard:
                         subscriber.hold(message.place)
-                    else:
-                        subscriber.offer(message.letter(user_id))
-                    self._in_this_round += 1
-            if self._in_this_round >= ROUND:
-                self._in_this_round = 0
+                elif heard:
+                    subscriber.offer(*[message.letter(user_id) for message in heard])
+                deliveries += len(heard)
+            if deliveries >= ROUND:
+                deliveries = 0
                 await asyncio.sleep(0)
 
     def _until_next(self, *, unsettled: bool) -> float:

@@ -9,8 +9,8 @@ from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.realtime.holding import heeding_quiet_hours
 from eventmanager.realtime.hub import Hub
-from eventmanager.realtime.presence import Presences
-from eventmanager.realtime.presence_stores import CHANNEL as PRESENCE
+from eventmanager.realtime.presence.presences import Presences
+from eventmanager.realtime.presence.stores import CHANNEL as PRESENCE
 from eventmanager.realtime.relay import Relay
 from eventmanager.realtime.sessions import watching
 
@@ -38,9 +38,7 @@ async def telling(
         heard()
 
     async with (
-        Hub.running(
-            database, clock=clock, sockets_per_user=settings.max_sockets_per_user
-        ) as hub,
+        Hub.running(database, clock=clock, sockets_per_user=settings.max_sockets_per_user) as hub,
         watching(hub, database, clock=clock),
         heeding_quiet_hours(hub, database, clock=clock),
         Presences.running(database, redis_url=settings.redis_url, clock=clock) as presences,

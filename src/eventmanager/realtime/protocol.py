@@ -8,7 +8,7 @@ And they let an application write to a WebSocket without a task of its own for e
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -32,7 +32,8 @@ OUTLET: Final = "eventmanager.outlet"
 """The ASGI extension under which a WebSocket finds its `Outlet`."""
 UNSENT_BYTES: Final = 64 * 1024
 """How much the kernel takes for a socket beyond what is on its way to the peer."""
-ASK_SECONDS: Final = 3.0
+ASK_SECONDS: Final = 3.5
+"""Whoever is told something has been pinged no longer ago than this."""
 UNREAD_SECONDS: Final = 0.5
 
 
@@ -92,7 +93,7 @@ class Outlet:
 
     __slots__ = ("on_room", "write")
 
-    def __init__(self, write: Callable[[bytes], bool]) -> None:
+    def __init__(self, write: Callable[[Sequence[bytes]], bool]) -> None:
         self.write = write
         self.on_room: Callable[[], None] = _nothing
 
@@ -155,12 +156,12 @@ class Protocol(WebSocketsSansIOProtocol):
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions[OUTLET] = self._outlet
 
-    def write(self, frame: bytes) -> bool:
-        """Write a frame; see `Outlet`."""
+    def write(self, frames: Sequence[bytes]) -> bool:
+        """Write some frames; see `Outlet`."""
         if not self.writable.is_set():
             return False
         if self.conn.state is OPEN and not self.transport.is_closing():
-            self.transport.write(frame)
+            self.transport.writelines(frames)
             # Who is told something must prove soon that it reads.
             if self.ping_timer is not None and self.loop.time() - self.ping_sent_at > ASK_SECONDS:
                 self.ping_timer.cancel()

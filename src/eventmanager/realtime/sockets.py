@@ -1,7 +1,7 @@
 """One open socket: what there is for it is sent, what its client says is passed on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
@@ -76,11 +76,11 @@ def _connect(subscriber: Subscriber, outlet: Outlet, *, packed: bool) -> None:
     """Let what the subscriber is offered go out without anybody's help."""
     write = outlet.write
 
-    def send_text(letter: Letter) -> bool:
-        return write(letter.text_frame)
+    def send_text(letters: Sequence[Letter]) -> bool:
+        return write([letter.text_frame for letter in letters])
 
-    def send_packed(letter: Letter) -> bool:
-        return write(letter.packed_frame)
+    def send_packed(letters: Sequence[Letter]) -> bool:
+        return write([letter.packed_frame for letter in letters])
 
     outlet.on_room = subscriber.send_on
     subscriber.send_by(send_packed if packed else send_text)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
@@ -12,6 +12,7 @@ from eventmanager.realtime.letters import Letter
 from eventmanager.realtime.positions import START, Position
 from eventmanager.realtime.snapshot import Snapshot
 
+SENT_AT_ONCE: Final = 16
 QUEUED_MESSAGES: Final = 256
 QUEUED_BYTES: Final = 1024 * 1024
 QUEUED_BYTES_OF_ALL: Final = 64 * 1024 * 1024
@@ -101,7 +102,7 @@ class Subscriber:
         # An idle socket has none of these three.
         self._letters: deque[Letter] | None = None
         self._next: asyncio.Future[None] | None = None
-        self._send: Callable[[Letter], bool] | None = None
+        self._send: Callable[[Sequence[Letter]], bool] | None = None
         self._bytes = 0
         self._backlog = backlog or Backlog()
 
@@ -124,20 +125,26 @@ class Subscriber:
         """Whether something is queued that its client has yet to take."""
         return self._letters is not None
 
-    def offer(self, letter: Letter) -> None:
-        """Send or queue a message; one too many ends the socket, and its client has to come again.
+    def offer(self, *letters: Letter) -> None:
+        """Send or queue messages; one too many ends the socket, and its client has to come again.
 
         What is offered first is sent first.
         """
         if self.ended.done():
             return
-        if self._send is not None and not self._letters and self._send(letter):
-            return
+        if self._send is not None and self._letters is None:
+            sent = 0
+            while sent < len(letters) and self._send(letters[sent : sent + SENT_AT_ONCE]):
+                sent += SENT_AT_ONCE
+            if sent >= len(letters):
+                return
+            letters = letters[sent:]
         if self._letters is None:
             self._letters = deque()
-        self._letters.append(letter)
-        self._bytes += len(letter)
-        self._backlog.bytes += len(letter)
+        self._letters.extend(letters)
+        size = sum(map(len, letters))
+        self._bytes += size
+        self._backlog.bytes += size
         if (
             len(self._letters) > QUEUED_MESSAGES
             or self._bytes > QUEUED_BYTES
@@ -163,10 +170,11 @@ class Subscriber:
             await self._next
         return self._take()
 
-    def send_by(self, send: Callable[[Letter], bool]) -> None:
+    def send_by(self, send: Callable[[Sequence[Letter]], bool]) -> None:
         """From now on, send what is queued and what is offered by itself.
 
-        `send` returns False where it cannot send now; then `send_on` is to be called when it can.
+        `send` sends some messages and returns True, or False where it cannot send now; then
+        `send_on` is to be called when it can.
         """
         self._send = send
         self.send_on()
@@ -174,7 +182,7 @@ class Subscriber:
     def send_on(self) -> None:
         """Send what is queued, as much as can be sent now."""
         assert self._send is not None
-        while self._letters and self._send(self._letters[0]):
+        while self._letters and self._send((self._letters[0],)):
             self._take()
 
     def end(self, ending: Ending) -> None:

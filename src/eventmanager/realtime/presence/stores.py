@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from eventmanager.core.database import Database
 from eventmanager.core.ids import EventId, UserId
-from eventmanager.realtime import presence_queries as queries
+from eventmanager.realtime.presence import queries
 from eventmanager.realtime.wire import State
 
 CHANNEL: Final = "eventmanager_presence"
