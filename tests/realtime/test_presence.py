@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection
 from eventmanager.cli import PONG_SECONDS
 from eventmanager.core.config import Settings
 from eventmanager.core.ids import EventId, UserId, uuid7
-from eventmanager.realtime.presence import presences
+from eventmanager.realtime.presence import presences as presence
 from eventmanager.realtime.presence.presences import who
 from eventmanager.realtime.presence.stores import WORDS, PostgresStore, Said, named, words
 from eventmanager.realtime.wire import State
@@ -307,8 +307,8 @@ def test_whoever_is_gone_is_gone_within_thirty_seconds() -> None:
     """Once all that a killed worker has said has expired; or once a ping was not answered."""
     ping_seconds = 20
     assert ping_seconds + PONG_SECONDS + 1 < 30
-    assert presences.EXPIRY_SECONDS + presences.HEARTBEAT_SECONDS + 1 < 30
-    assert presences.EXPIRY_SECONDS > 2 * presences.HEARTBEAT_SECONDS
+    assert presence.EXPIRY_SECONDS + presence.HEARTBEAT_SECONDS + 1 < 30
+    assert presence.EXPIRY_SECONDS > 2 * presence.HEARTBEAT_SECONDS
 
 
 async def test_presence_without_redis_survives_a_postgresql_that_lost_it(

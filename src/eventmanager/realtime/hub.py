@@ -210,7 +210,7 @@ class Hub:
         deliveries = 0
         for user_id, messages in mail.items():
             for subscriber in self._subscribers.get(user_id, ()):
-                heard = [one for one in messages if subscriber.hears(one)]
+                heard = [message for message in messages if _is_for(subscriber, message)]
                 if subscriber.is_quiet:
                     for message in heard:
                         subscriber.hold(message.place)
@@ -240,3 +240,11 @@ class Hub:
                 subscriber.until = subscriber.after
             self._subscribers.setdefault(subscriber.user_id, set()).add(subscriber)
             admitted.set_result(None)
+
+
+def _is_for(subscriber: Subscriber, message: Message) -> bool:
+    return (
+        subscriber.hears(message.place)
+        and subscriber.session_id != message.session_id
+        and subscriber.wants(message.type, message.event_id)
+    )

@@ -150,6 +150,9 @@ class Message:
 
     def __init__(self, row: Mapping[str, Any]) -> None:
         self.place = Position(row["transaction_id"], row["position"])
+        self.type: str = row["type"]
+        self.event_id: UUID | None = row["event_id"]
+        self.session_id: UUID | None = row.get("session_id")
         self._row = row
         self._data: dict[str, Any] = orjson.loads(row["data"])
         self._is_of_permission = row["type"].startswith(_PERMISSION)
