@@ -157,10 +157,18 @@ async def test_requests_have_their_turn_while_a_message_is_handed_out(
         " SELECT id, id, id, '', now() FROM unnest($1::uuid[]) id",
         recipients,
     )
+    # A session each, or they would be ended before the message comes.
+    await aside.execute(
+        "INSERT INTO sessions"
+        " (id, user_id, created_at, last_used_at, expires_at, address, user_agent)"
+        " SELECT id, id, now(), now(), now() + interval '1 day', '', ''"
+        " FROM unnest($1::uuid[]) id",
+        recipients,
+    )
     async with AsyncExitStack() as stack:
         crowd = [
             await stack.enter_async_context(
-                hub.subscribed(Caller(UserId(user), SessionId(uuid7()), GlobalRole.USER, "x"))
+                hub.subscribed(Caller(UserId(user), SessionId(user), GlobalRole.USER, "x"))
             )
             for user in recipients
         ]

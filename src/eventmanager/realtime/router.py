@@ -191,7 +191,7 @@ async def notifications(websocket: WebSocket) -> None:
         after = await _resumed(websocket, database)
         news: News = websocket.app.state.news
         async with news.hub.subscribed(caller, after=after) as subscriber:
-            packed = MSGPACK in websocket.scope["subprotocols"]
+            packed = MSGPACK in websocket.scope.get("subprotocols", ())
             await websocket.accept(MSGPACK if packed else None)
             _log.info("socket_opened", path=websocket.url.path)
             began = time.monotonic()
