@@ -21,7 +21,9 @@ from tests.postman.conftest import LOCK, POSTMAN, without_proxies
 
 COLLECTION = POSTMAN / "eventmanager.postman_collection.json"
 ENVIRONMENT = POSTMAN / "eventmanager.postman_environment.json"
-RUN_SECONDS = 60
+RUN_SECONDS = 90
+# They leave what a later run could stumble over: users, the Admin's list of them, and events.
+FIRST_FOLDERS = ("Auth", "Users & admin", "Events")
 
 _ASSERTED = re.compile(r"to\.have\.status\((\d{3})\)")
 # Refusals that any route may document, even one that has no input that could be wrong.
@@ -154,18 +156,21 @@ def test_the_lock_names_no_host() -> None:
 
 @pytest.mark.timeout(INSTALL_SECONDS + 2 * RUN_SECONDS)
 def test_the_collection_passes(newman: Path, database_url: str, tmp_path: Path) -> None:
-    """On a fresh server, and once more on the same one: it gets in nobody's way, nor its own."""
+    """It is run in part before, on a fresh server: it gets in nobody's way, nor its own."""
     url = asyncio.run(make_database(database_url))
-    with serving(tmp_path, DATABASE_URL=url) as server:
+    with serving(tmp_path, DATABASE_URL=url, WEBHOOK_ALLOW_PRIVATE="true") as server:
         admin = ["user", "create", "admin", "admin@example.com", "--admin", "--password-stdin"]
         made = run(tmp_path, *admin, stdin=f"{PASSWORD}\n", DATABASE_URL=url)
         assert made.returncode == 0, made.stderr
         command: list[str | Path] = [newman, "run", COLLECTION, "--environment", ENVIRONMENT]
         command += ["--env-var", f"base_url={server.base_url}", "--color", "off"]
         command += ["--env-var", f"admin_password={PASSWORD}"]
-        for _ in range(2):
+        # Not even a name is to be looked up elsewhere: it posts to itself, which refuses that.
+        command += ["--env-var", f"webhook_url={server.base_url}/health/live"]
+        first = [option for folder in FIRST_FOLDERS for option in ("--folder", folder)]
+        for folders in (first, []):
             done = subprocess.run(
-                command,
+                [*command, *folders],
                 capture_output=True,
                 text=True,
                 env=without_proxies(),
