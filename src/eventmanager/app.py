@@ -46,7 +46,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
         pool_size = settings.database_pool_size
         state = app.state
         state.started_s = time.monotonic()
-        async with Database.connect(settings.database_url, pool_size=pool_size) as database:
+        async with Database.connect(
+            settings.database_url, pool_size=pool_size, must_answer=False
+        ) as database:
             state.database = database
             with Passwords() as state.passwords:
                 async with (

@@ -57,7 +57,7 @@ async def work(settings: Settings) -> None:
     url = settings.database_url
     everything = background(settings)
     async with (
-        Database.connect(url, pool_size=settings.database_pool_size) as database,
+        Database.connect(url, pool_size=settings.database_pool_size, must_answer=False) as database,
         Relay.running(
             database_url=url, redis_url=settings.redis_url, heard=everything.wake, others={}
         ) as relay,

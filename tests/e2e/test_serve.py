@@ -490,6 +490,8 @@ def test_it_says_so_while_the_database_is_away_and_recovers(
             for _ in range(3 * workers):
                 with server.client(token) as client:
                     judge_away(client)
+            if workers > 1:
+                judge_replacements(server, token)
             with embedded_postgres(place / "pg", durable=False) as again:
                 assert again == trusting
                 judge_recovery(server, token, capsys)
@@ -509,6 +511,22 @@ def judge_away(client: httpx.Client) -> None:
         answer = client.get(path)
         assert (answer.status_code, answer.json()["db"]) == (503, "unavailable")
     assert client.get("/health/live").status_code == 200
+
+
+def judge_replacements(server: Server, token: str) -> None:
+    """Fail unless workers that die meanwhile are replaced, and the new ones say the same."""
+    for worker in server.workers():
+        worker.kill()
+
+    def answers() -> bool:
+        assert server.process.poll() is None, server.logs
+        with suppress(httpx.TransportError), server.client() as client:
+            return client.get("/health/live").is_success
+        return False
+
+    wait_for(answers, seconds=30)
+    with server.client(token) as client:
+        judge_away(client)
 
 
 def judge_recovery(server: Server, token: str, capsys: pytest.CaptureFixture[str]) -> None:

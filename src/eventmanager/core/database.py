@@ -128,15 +128,18 @@ class Database:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, url: str, *, pool_size: int) -> AsyncIterator["Database"]:
+    async def connect(
+        cls, url: str, *, pool_size: int, must_answer: bool = True
+    ) -> AsyncIterator["Database"]:
         """Open the pool for `url` and close it at the end, letting running statements finish.
 
-        Raises `Unavailable` when the server cannot be reached.
+        Raises `Unavailable` when the server cannot be reached, if it must answer now: a process
+        that takes the place of another may start while it is away, and is there when it is back.
         """
         async with translated():
             pool = await asyncpg.create_pool(
                 url,
-                min_size=min(2, pool_size),
+                min_size=min(2, pool_size) if must_answer else 0,
                 max_size=pool_size,
                 reset=_as_it_is,
                 init=_prepare_connection,
