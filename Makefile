@@ -14,7 +14,7 @@ serve: install  ## Serve http://127.0.0.1:8000, on an embedded PostgreSQL unless
 	@exec $(BIN)/eventmanager serve $(ARGS)
 
 test: install  ## Run every test on a real PostgreSQL
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 oracle: install  ## Compare 20,000 random recurrence rules with two other engines
 	$(BIN)/python -m tests.recurrence.oracle

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,8 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from eventmanager import app as composition
+from eventmanager.accounts.passwords import Passwords
 from eventmanager.app import create_app
 from eventmanager.core import logging
 from eventmanager.core.clock import Clock, SystemClock
@@ -78,6 +81,14 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
         data_dir=directory / "data",
         log_dir=directory / "logs",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_passwords() -> Iterator[None]:
+    """Hashes that cost next to nothing: thousands of users are made, and nobody guesses theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(composition, "Passwords", partial(Passwords, memory_kib=64))
+        yield
 
 
 @pytest.fixture(scope="session")

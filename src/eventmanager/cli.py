@@ -29,9 +29,7 @@ from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.core.embedded import EmbeddedUnavailable, embedded_postgres, running_postgres
 from eventmanager.core.errors import EventManagerError
-from eventmanager.doctor import Finding, examine
 from eventmanager.migrations import migrate as migrate_database
-from eventmanager.worker import work
 
 GRACE_SECONDS: Final = 20
 SOCKET_MESSAGE_BYTES: Final = 64 * 1024
@@ -74,6 +72,8 @@ def serve(
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
+            # A machine that is short of CPU must not have its workers taken for dead.
+            timeout_worker_healthcheck=15,
             http="eventmanager.realtime.protocol:HttpProtocol",
             ws="eventmanager.realtime.protocol:Protocol",
             ws_max_size=SOCKET_MESSAGE_BYTES,
@@ -104,6 +104,8 @@ class _Workers(Multiprocess):
 @app.command()
 def worker() -> None:
     """Do the work beside the requests alone, next to servers with BACKGROUND_TASKS=false."""
+    from eventmanager.worker import work  # noqa: PLC0415  # only here is all of it needed
+
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     with _database(_settings(), share=True) as settings:
@@ -120,6 +122,8 @@ def worker() -> None:
 @app.command()
 def doctor() -> None:
     """Check all that the service needs, and say what to do about what is wrong."""
+    from eventmanager.doctor import Finding, examine  # noqa: PLC0415  # only here is it needed
+
     try:
         settings = Settings()
     except ValidationError as error:

@@ -36,7 +36,7 @@ from tests.e2e.conftest import (
 from tests.e2e.test_truth import User, at, free_port, say, sign_up
 from tests.realtime.conftest import RedisServer, redis_binary
 
-SECONDS: Final = float(os.environ.get("CHAOS_SECONDS", "6"))
+SECONDS: Final = float(os.environ.get("CHAOS_SECONDS", "5"))
 SOCKETS: Final = int(os.environ.get("CHAOS_SOCKETS", "40"))
 HELD_SECONDS: Final = float(os.environ.get("CHAOS_HELD_SECONDS", str(SECONDS / 4)))
 AWAY_SECONDS: Final = float(os.environ.get("CHAOS_AWAY_SECONDS", "2"))
@@ -44,7 +44,7 @@ WRITES_PER_SECOND: Final = 50
 EVENTS: Final = 10
 READERS: Final = 8
 READERS_PER_EVENT: Final = 4
-WORKERS: Final = 3
+WORKERS: Final = 2
 PAUSE_SECONDS: Final = (0.5, 1.5)
 """Between two kills."""
 DOWN_SECONDS: Final = 0.7
@@ -104,8 +104,10 @@ class House:
         self.kills[victim] += 1
 
 
-@pytest.fixture(params=["without Redis", "with Redis"])
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+@pytest.fixture(scope="module", params=["without Redis", "with Redis"])
+def house(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
     """A server of several workers with a PostgreSQL, and perhaps a Redis, of its own."""
     binary = redis_binary()
     if request.param == "with Redis" and binary is None:
@@ -121,7 +123,9 @@ def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
             redis.start()
             settings["REDIS_URL"] = redis.url
         server = stack.enter_context(
-            launched(tmp_path, port=free_port(), workers=WORKERS, **settings)
+            launched(
+                tmp_path_factory.mktemp("chaos"), port=free_port(), workers=WORKERS, **settings
+            )
         )
         wait_until_ready(server)
         yield House(server, postgres, redis)

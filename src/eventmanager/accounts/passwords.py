@@ -29,8 +29,10 @@ WAITING: Final = 64
 class Passwords:
     """Hashes and verifies, as a context that owns its threads. Raises `Unavailable` when full."""
 
-    def __init__(self, *, threads: int = THREADS, waiting: int = WAITING) -> None:
-        self._hasher = Argon2Hasher(time_cost=ITERATIONS, memory_cost=MEMORY_KIB, parallelism=LANES)
+    def __init__(
+        self, *, threads: int = THREADS, waiting: int = WAITING, memory_kib: int = MEMORY_KIB
+    ) -> None:
+        self._hasher = Argon2Hasher(time_cost=ITERATIONS, memory_cost=memory_kib, parallelism=LANES)
         self._nobodys = self._hasher.hash(secrets.token_bytes(16))
         self._limit = threads + waiting
         self._pending = 0
