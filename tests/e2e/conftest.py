@@ -25,6 +25,8 @@ from tests.conftest import PASSWORD
 PROGRAM = Path(sys.executable).with_name("eventmanager")
 ACCESS_SECRET = "an-access-secret-of-the-e2e-tests-only"
 REFRESH_SECRET = "a-refresh-secret-of-the-e2e-tests-only"
+EVERY_WAY = bool(os.environ.get("E2E_EVERY_WAY"))
+"""Whether servers are tried with one worker too, and chaos without Redis too."""
 START_SECONDS = 45.0
 STOP_SECONDS = 30.0
 
