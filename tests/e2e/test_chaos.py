@@ -28,6 +28,7 @@ from websockets.exceptions import WebSocketException
 
 from eventmanager.core.embedded import embedded_postgres
 from tests.e2e.conftest import (
+    EVERY_WAY,
     Server,
     launched,
     needs_proc,
