@@ -1,4 +1,4 @@
-"""What a message says, and which ones a moment had already seen."""
+"""What a message says."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,6 @@ import pytest
 from eventmanager.core.ids import uuid7
 from eventmanager.realtime.positions import write_position
 from eventmanager.realtime.schemas import Message, Notification
-from eventmanager.realtime.snapshot import Snapshot
 
 BOB, CAROL = uuid7(), uuid7()
 
@@ -78,11 +77,3 @@ def test_cursors_of_different_places_differ() -> None:
     places = {write_position(t, p) for t in (1, 2**63 - 1) for p in (1, 2, 2**40)}
     assert len(places) == 6
     assert all(len(place) == 22 and place.isascii() for place in places)
-
-
-def test_a_snapshot_knows_what_was_over() -> None:
-    """As `pg_visible_in_snapshot` would say."""
-    snapshot = Snapshot.read("10:20:12,15")
-    assert [t for t in range(5, 25) if not snapshot.saw(t)] == [12, 15, 20, 21, 22, 23, 24]
-    assert Snapshot.read("10:10:").saw(9)
-    assert not Snapshot.read("10:10:").saw(10)

@@ -87,6 +87,12 @@ def query(statement: ClauseElement | str) -> Query:
     return made
 
 
+# Something that the log of the database must keep, so that its commit waits for the disk: a crash
+# may take back the numbers of transactions that left no trace there, and give them to others.
+_KEEP_NUMBERS: Final = query("""
+    SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS number,
+           pg_logical_emit_message(true, 'eventmanager', '')
+""")
 _PLAN_ANEW: Final = query("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
 
 
@@ -125,6 +131,7 @@ class Database:
         self._pool = pool
         self.on_news: Callable[[], None] = lambda: None
         self._turns: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()
+        self._numbers_kept = 0
 
     @classmethod
     @asynccontextmanager
@@ -187,6 +194,17 @@ class Database:
             read = Reading(connection)
             await read.first(_PLAN_ANEW)
             yield read
+
+    async def keep_numbers(self, before: int) -> None:
+        """See to it that no transaction will be given a number below `before` that is given now.
+
+        Whoever hands out a snapshot that is to be compared with later transactions needs that.
+        """
+        if before > self._numbers_kept:
+            async with self.reading() as read:
+                row = await read.first(_KEEP_NUMBERS)
+            assert row is not None
+            self._numbers_kept = row["number"]
 
     @asynccontextmanager
     async def turn(self, key: object) -> AsyncIterator[None]:

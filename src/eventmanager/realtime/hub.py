@@ -21,8 +21,7 @@ from eventmanager.core.ids import SessionId, UserId
 from eventmanager.realtime import queries
 from eventmanager.realtime.positions import START, Position
 from eventmanager.realtime.schemas import Message
-from eventmanager.realtime.service import quiet_users
-from eventmanager.realtime.snapshot import Snapshot
+from eventmanager.realtime.service import last_of, quiet_users
 from eventmanager.realtime.subscriber import STOPPING, Backlog, Subscriber
 
 BATCH: Final = 256
@@ -154,10 +153,10 @@ class Hub:
         if not self._subscribers:
             self._patience_s = None
             if newcomers:
-                self._admit(newcomers, await self._present())
+                await self._begin()
+                await self._admit(newcomers)
             return
         rows = await self._next()
-        snapshot = Snapshot.read(rows[0]["snapshot"])
         messages = [row for row in rows if row["id"] is not None]
         mail: dict[UserId, list[Message]] = {}
         try:
@@ -170,19 +169,17 @@ class Hub:
         if len(messages) == BATCH:
             self.wake()
         else:
-            # All that is older than `xmin` is read; positions begin at one.
-            self._cursor = Position(snapshot.xmin, 0)
+            # What lies between is for others.
+            self._cursor = max(self._cursor, last_of(rows[0]) or START)
         self._patience_s = self._until_next(unsettled=rows[0]["unsettled"])
-        self._admit(newcomers, snapshot)
+        await self._admit(newcomers)
 
-    async def _present(self) -> Snapshot:
+    async def _begin(self) -> None:
+        """Pass over all that was told while nobody listened."""
         async with self._database.reading() as read:
-            row = await read.first(queries.PRESENT)
-        assert row is not None
-        snapshot = Snapshot.read(row["snapshot"])
-        self._cursor = Position(snapshot.xmin, 0)
+            row = await read.first(queries.LAST)
+        self._cursor = (last_of(row) if row else None) or START
         self._patience_s = POLL_SECONDS
-        return snapshot
 
     async def _next(self) -> list[asyncpg.Record]:
         users = list(self._subscribers) if len(self._subscribers) <= NAMED_RECIPIENTS else None
@@ -228,12 +225,21 @@ class Hub:
         before = self._patience_s or POLL_SECONDS
         return min(before * 2, SETTLING_MOST_SECONDS) if before < POLL_SECONDS else SETTLING_SECONDS
 
-    def _admit(self, newcomers: list[Subscriber], snapshot: Snapshot) -> None:
+    async def _admit(self, newcomers: list[Subscriber]) -> None:
+        if not newcomers:
+            return
+        async with self._database.reading() as read:
+            rows = await read.all(
+                queries.COMMITTED,
+                after_transaction=str(self._cursor.transaction_id),
+                after_position=self._cursor.number,
+            )
+        known = frozenset(row["id"] for row in rows)
         for subscriber in newcomers:
             admitted = self._newcomers.pop(subscriber, None)
             if admitted is None or admitted.done():
                 continue
-            subscriber.since, subscriber.until = snapshot, self._cursor
+            subscriber.known, subscriber.until = known, self._cursor
             if subscriber.is_quiet and subscriber.after and subscriber.after < self._cursor:
                 # What it has missed waits as well.
                 subscriber.held = subscriber.after, self._cursor
@@ -244,7 +250,7 @@ class Hub:
 
 def _is_for(subscriber: Subscriber, message: Message) -> bool:
     return (
-        subscriber.hears(message.place)
+        subscriber.hears(message.place, message.id)
         and subscriber.session_id != message.session_id
         and subscriber.wants(message.type, message.event_id)
     )

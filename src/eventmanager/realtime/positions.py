@@ -16,12 +16,9 @@ class Position(NamedTuple):
 
 
 START: Final = Position(0, 0)
+FIRST: Final = Position(1, 1)
+"""The least that a cursor can name; no message stands there."""
 END: Final = Position(_LARGEST, _LARGEST)
-
-
-def last_before(transaction_id: int) -> Position:
-    """Return the last place that comes before all those of a transaction."""
-    return Position(transaction_id - 1, _LARGEST)
 
 
 def write_position(transaction_id: int, position: int) -> str:

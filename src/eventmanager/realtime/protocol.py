@@ -145,7 +145,9 @@ class Protocol(WebSocketsSansIOProtocol):
         """Begin."""
         super().connection_made(transport)
         connection = transport.get_extra_info("socket")
-        if connection is not None and connection.family in {socket.AF_INET, socket.AF_INET6}:
+        is_tcp = connection is not None and connection.family in {socket.AF_INET, socket.AF_INET6}
+        # Windows has no such option.
+        if is_tcp and hasattr(socket, "TCP_NOTSENT_LOWAT"):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
     def handle_connect(self, event: "Request") -> None:
@@ -184,6 +186,9 @@ class Protocol(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.close":
             self._drop_later()
         await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            # A refusal completes the handshake too; uvicorn would log that it is missing.
+            self.handshake_complete = not message.get("more_body", False)
         if message["type"] == "websocket.accept":
             # The handshake is over, and the socket may stay open for days.
             self.request.headers.clear()

@@ -46,25 +46,35 @@ _MESSAGE: Final = """
     CAST(CAST(m.transaction_id AS text) AS bigint) AS transaction_id, m.position,
     m.id, m.event_id, m.initiator_id, m.type, m.data, m.occurred_at"""
 
-# The database's present, for one who has nothing to read yet.
-PRESENT: Final = query("SELECT CAST(pg_current_snapshot() AS text) AS snapshot")
+# The last settled message. What is read goes on from a message, and never from the number of a
+# transaction: a crash may give one that committed nothing to another.
+_LAST: Final = """
+    SELECT CAST(CAST(transaction_id AS text) AS bigint) AS last_transaction_id,
+           position AS last_position
+    FROM messages WHERE transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+    ORDER BY transaction_id DESC, position DESC LIMIT 1"""
+
+LAST: Final = query(_LAST)
+
+# What is committed after a cursor, settled or not.
+COMMITTED: Final = query(f"SELECT id FROM messages WHERE (transaction_id, position) > {_AFTER}")
 
 # The next settled messages after a cursor, to the given recipients or, with null, to everybody. At
-# least one row, for the snapshot that was read and whether younger messages wait to be settled.
+# least one row, for the last settled message of all, if there is any, and whether younger ones wait
+# to be settled.
 NEXT: Final = query(f"""
-    SELECT CAST(s.snapshot AS text) AS snapshot,
-           EXISTS (SELECT FROM messages
-                   WHERE transaction_id >= pg_snapshot_xmin(s.snapshot)) AS unsettled,
+    SELECT last.*,
+           EXISTS (SELECT FROM messages WHERE transaction_id >= s.xmin) AS unsettled,
            {_MESSAGE}, m.session_id,
            CASE WHEN m.muted = '{{}}' THEN m.recipients
                 ELSE ARRAY(SELECT r FROM unnest(m.recipients) r WHERE r <> ALL(m.muted))
                 END AS recipients
-    FROM (SELECT pg_current_snapshot() AS snapshot) s
+    FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin) s
+    LEFT JOIN ({_LAST}) last ON true
     LEFT JOIN LATERAL (
         SELECT * FROM messages
-        WHERE (transaction_id, position)
-              > (CAST(CAST(:after_transaction AS text) AS xid8), CAST(:after_position AS bigint))
-          AND transaction_id < pg_snapshot_xmin(s.snapshot)
+        WHERE (transaction_id, position) > {_AFTER}
+          AND transaction_id < s.xmin
           AND (CAST(:recipients AS uuid[]) IS NULL
                OR recipients && CAST(:recipients AS uuid[]))
         ORDER BY transaction_id, position
@@ -115,11 +125,11 @@ READ: Final = query(f"""
     SELECT is_ours FROM known
 """)
 
-# How many settled messages of what others did the caller has not read, up to a limit; and the
-# transaction before which they are settled.
-UNREAD: Final = query("""
-    SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS xmin,
-           count(*) AS unread FROM (
+# How many settled messages of what others did the caller has not read, up to a limit; and the last
+# settled message of all, which may be purged by now, if there was any.
+UNREAD: Final = query(f"""
+    SELECT last.*, unread.unread FROM (
+      SELECT count(*) AS unread FROM (
         SELECT FROM receipts r JOIN messages m USING (transaction_id, position)
         WHERE r.recipient_id = :caller_id
           AND m.initiator_id IS DISTINCT FROM CAST(:caller_id AS uuid)
@@ -129,7 +139,16 @@ UNREAD: Final = query("""
               coalesce((SELECT position FROM read_marks WHERE user_id = :caller_id), 0))
           AND r.transaction_id < pg_snapshot_xmin(pg_current_snapshot())
         LIMIT :limit
+      ) found
     ) unread
+    LEFT JOIN (
+        SELECT * FROM (
+            ({_LAST})
+            UNION ALL
+            SELECT CAST(CAST(transaction_id AS text) AS bigint), position FROM purge_mark
+        ) either
+        ORDER BY last_transaction_id DESC, last_position DESC LIMIT 1
+    ) last ON true
 """)
 
 # Deletes those of the oldest messages that are old enough, and remembers the last of them.

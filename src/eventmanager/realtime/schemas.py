@@ -150,6 +150,7 @@ class Message:
 
     def __init__(self, row: Mapping[str, Any]) -> None:
         self.place = Position(row["transaction_id"], row["position"])
+        self.id: UUID = row["id"]
         self.type: str = row["type"]
         self.event_id: UUID | None = row["event_id"]
         self.session_id: UUID | None = row.get("session_id")

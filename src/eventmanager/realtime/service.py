@@ -10,7 +10,7 @@ from eventmanager.core.database import Database
 from eventmanager.core.errors import CursorExpired
 from eventmanager.core.ids import SessionId, UserId
 from eventmanager.realtime import queries
-from eventmanager.realtime.positions import END, START, Position, last_before
+from eventmanager.realtime.positions import END, FIRST, START, Position
 from eventmanager.realtime.quiet import QuietHours
 from eventmanager.realtime.schemas import QuietTime, Wishes
 
@@ -87,7 +87,14 @@ async def count_unread(db: Database, *, reader: UserId) -> tuple[int, Position]:
     async with db.reading() as read:
         row = await read.first(queries.UNREAD, caller_id=reader, limit=COUNTED + 1)
     assert row is not None
-    return row["unread"], last_before(row["xmin"])
+    return row["unread"], last_of(row) or FIRST
+
+
+def last_of(row: asyncpg.Record) -> Position | None:
+    """Return the position of the last message of all, where a statement answers it."""
+    if row["last_transaction_id"] is None:
+        return None
+    return Position(row["last_transaction_id"], row["last_position"])
 
 
 async def wishes(db: Database, *, user_id: UserId) -> Wishes:

@@ -10,7 +10,6 @@ from uuid import UUID
 from eventmanager.core.ids import SessionId, UserId, uuid7
 from eventmanager.realtime.letters import Letter
 from eventmanager.realtime.positions import START, Position
-from eventmanager.realtime.snapshot import Snapshot
 
 SENT_AT_ONCE: Final = 16
 QUEUED_MESSAGES: Final = 256
@@ -73,8 +72,8 @@ class Subscriber:
         "ended",
         "held",
         "is_quiet",
+        "known",
         "session_id",
-        "since",
         "socket_id",
         "until",
         "user_id",
@@ -94,7 +93,7 @@ class Subscriber:
         self.session_id = session_id
         self.after = after
         self.until = START
-        self.since: Snapshot | None = None
+        self.known: frozenset[UUID] = frozenset()
         self.wanted: Wanted | None = None
         self.is_quiet = False
         self.held: tuple[Position, Position] | None = None
@@ -106,15 +105,15 @@ class Subscriber:
         self._bytes = 0
         self._backlog = backlog or Backlog()
 
-    def hears(self, place: Position) -> bool:
+    def hears(self, place: Position, message_id: UUID) -> bool:
         """Tell whether a message that comes after `until` is new to this socket.
 
-        That is, whether its transaction ended after the socket was opened; or, to one that goes
-        on after a message, whether it comes later than that, however far other workers have read.
+        That is, whether it is none of those `known` when the socket was opened; or, to one that
+        goes on after a message, whether it comes later, however far other workers have read.
         """
         if self.after is not None:
             return place > self.after
-        return self.since is not None and not self.since.saw(place.transaction_id)
+        return message_id not in self.known
 
     def wants(self, type: str, event_id: UUID | None) -> bool:  # noqa: A002
         """Tell whether the client has not asked to be spared a notification."""

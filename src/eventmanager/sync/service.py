@@ -69,6 +69,7 @@ async def sync(
             rows = await read.all(queries.EVERYTHING, after_time=place.after_time, **given)
         else:
             rows = await read.all(queries.CHANGES, since=place.since, **given)
+    await db.keep_numbers(place.until.xmax)
     return _page(rows, place=place, limit=limit, realm=realm)
 
 
