@@ -247,4 +247,4 @@ async def test_one_that_stops_reading_is_let_go_and_nobody_else_notices(
         assert process.memory_info().rss - memory < 10_000_000
         assert after[len(after) * 99 // 100] < before[-1] + 0.25
         stalled.transport.resume_reading()
-        assert await close_code(stalled) == 1011
+        assert await close_code(stalled) == 1013

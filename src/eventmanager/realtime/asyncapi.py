@@ -45,7 +45,7 @@ CLOSE_CODES: Final[Mapping[int, str]] = {
     1007: "A text was not UTF-8.",
     1008: "Too many messages: more than 20 a second. The error `too_many_messages` came before.",
     1009: "A message of the client was longer than 64 KiB.",
-    1011: "The client answered no ping, or something went wrong on the server: connect again.",
+    1011: "Something went wrong on the server: connect again.",
     1012: "The server restarts: connect again.",
     1013: "The client did not keep up, or the database is away: connect again with `after`.",
     4401: "The session has ended: sign in again. Or, on a server that can't refuse the handshake,"

@@ -25,6 +25,7 @@ else:
     except ImportError:
         from uvicorn.protocols.http.h11_impl import H11Protocol as Http
 
+TRY_AGAIN_LATER: Final = 1013
 LINGER_SECONDS: Final = 5.0
 LINE: Final = "eventmanager.line"
 """The ASGI extension under which an answer without end finds its `Line`."""
@@ -200,7 +201,12 @@ class Protocol(WebSocketsSansIOProtocol):
         self._drop_later()
 
     def keepalive_timeout(self) -> None:
-        """Close, since the peer has not answered a ping."""
+        """Close, since the peer has not answered a ping: it reads too slowly, if it is there."""
+        if not self.close_sent and not self.transport.is_closing():
+            self.conn.fail(TRY_AGAIN_LATER, "too slow: connect again")
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            self.transport.close()
         super().keepalive_timeout()
         # What it has not taken by now it will not take.
         self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
