@@ -9,14 +9,10 @@ import asyncio
 import itertools
 import os
 import random
-import shutil
-import signal
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
@@ -26,7 +22,6 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from eventmanager.core.embedded import embedded_postgres
 from tests.e2e.conftest import (
     EVERY_WAY,
     Server,
@@ -35,6 +30,7 @@ from tests.e2e.conftest import (
     wait_until_ready,
 )
 from tests.e2e.test_truth import User, at, free_port, say, sign_up
+from tests.postgres import Postgres
 from tests.realtime.conftest import RedisServer, redis_binary
 
 SECONDS: Final = float(os.environ.get("CHAOS_SECONDS", "5"))
@@ -54,30 +50,6 @@ PATIENCE_SECONDS: Final = 60.0
 VICTIMS: Final = ("worker", "worker", "redis", "postgres")
 
 Json = dict[str, Any]
-
-
-class Postgres:
-    """A PostgreSQL of the test's own, which can be killed and started again."""
-
-    def __init__(self) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="em-chaos-"))
-        self._stack = ExitStack()
-        self.url = ""
-
-    def start(self) -> None:
-        """Start it, which repairs what a kill has left."""
-        self.url = self._stack.enter_context(embedded_postgres(self._directory))
-
-    def kill(self) -> None:
-        """End its main process as the kernel would when memory is short; the others follow."""
-        pid = (self._directory / "cluster" / "postmaster.pid").read_text().split()[0]
-        os.kill(int(pid), signal.SIGKILL)
-        self._stack.close()
-
-    def remove(self) -> None:
-        """Leave nothing behind."""
-        self._stack.close()
-        shutil.rmtree(self._directory)
 
 
 @dataclass

@@ -1,56 +1,27 @@
 """What PostgreSQL forgets in a crash: numbers of transactions that left no trace on the disk."""
 
 import asyncio
-import os
-import signal
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
 
 import asyncpg
 import pytest
 
 from eventmanager.core.config import Settings
-from eventmanager.core.embedded import embedded_postgres
 from eventmanager.migrations import migrate
 from tests.conftest import User, register, started
+from tests.postgres import Postgres
 from tests.realtime.conftest import make_event, share, told, worker
 
 LIST = "/api/notifications"
 
 
-class Postgres:
-    """A PostgreSQL of the test's own, which can be killed and started again."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._stack = ExitStack()
-        self.url = ""
-
-    def start(self) -> None:
-        """Start it, which repairs what a kill has left."""
-        self.url = self._stack.enter_context(embedded_postgres(self._directory))
-
-    def kill(self) -> None:
-        """End its main process without warning; the others follow."""
-        pid = (self._directory / "cluster" / "postmaster.pid").read_text().split()[0]
-        os.kill(int(pid), signal.SIGKILL)
-        self._stack.close()
-
-    def stop(self) -> None:
-        """Stop it."""
-        self._stack.close()
-
-
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:
     """Running, and migrated."""
-    with tempfile.TemporaryDirectory(prefix="em-crash-") as directory:
-        server = Postgres(Path(directory))
-        server.start()
-        yield server
-        server.stop()
+    server = Postgres()
+    server.start()
+    yield server
+    server.remove()
 
 
 async def use_up_numbers(url: str) -> int:
