@@ -214,6 +214,8 @@ async def kill_at_random(house: House, *, seconds: float) -> None:
     ends = time.monotonic() + seconds
     half = time.monotonic() + (seconds - HELD_SECONDS) / 2
     held = False
+    # However short it is, somebody is cut off.
+    await house.kill("worker")
     while time.monotonic() < ends:
         if not held and time.monotonic() > half:
             held = True
