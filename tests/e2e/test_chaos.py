@@ -31,7 +31,7 @@ from tests.e2e.conftest import (
 )
 from tests.e2e.test_truth import User, at, free_port, say, sign_up
 from tests.postgres import Postgres
-from tests.realtime.conftest import RedisServer, redis_binary
+from tests.realtime.conftest import RedisServer, redis_binary, until
 
 SECONDS: Final = float(os.environ.get("CHAOS_SECONDS", "5"))
 SOCKETS: Final = int(os.environ.get("CHAOS_SOCKETS", "40"))
@@ -214,8 +214,9 @@ async def kill_at_random(house: House, *, seconds: float) -> None:
     ends = time.monotonic() + seconds
     half = time.monotonic() + (seconds - HELD_SECONDS) / 2
     held = False
-    # However short it is, somebody is cut off.
-    await house.kill("worker")
+    # However short it is, everybody is cut off once.
+    for worker in house.server.workers():
+        worker.kill()
     while time.monotonic() < ends:
         if not held and time.monotonic() > half:
             held = True
@@ -283,6 +284,7 @@ async def news(
         asyncio.create_task(writer.write(every=EVENTS / WRITES_PER_SECOND)) for writer in writers
     ]
     try:
+        await until(lambda: all(one.connected for one in listeners), seconds=PATIENCE_SECONDS)
         yield writers, listeners
         for writer in writers:
             writer.is_done = True
