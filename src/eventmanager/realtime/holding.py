@@ -1,17 +1,14 @@
 """Keeps quiet hours: what would disturb waits in the database, and is told when they end."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Final
-
-import asyncpg
-import structlog
 
 from eventmanager.core.clock import Clock
 from eventmanager.core.database import Database
-from eventmanager.core.errors import CursorExpired, Unavailable
+from eventmanager.core.errors import CursorExpired
 from eventmanager.realtime.hub import Hub
+from eventmanager.realtime.looking import looking
 from eventmanager.realtime.positions import Position
 from eventmanager.realtime.schemas import Message
 from eventmanager.realtime.service import messages, quiet_users
@@ -20,32 +17,14 @@ from eventmanager.realtime.subscriber import EXPIRED, Subscriber
 INTERVAL_SECONDS: Final = 0.5
 PAGE: Final = 100
 
-_log = structlog.get_logger("app")
 
-
-@asynccontextmanager
-async def heeding_quiet_hours(hub: Hub, database: Database, *, clock: Clock) -> AsyncIterator[None]:
+def heeding_quiet_hours(
+    hub: Hub, database: Database, *, clock: Clock
+) -> AbstractAsyncContextManager[None]:
     """Inside the block, look twice a second for whom quiet hours have begun or ended."""
-
-    async def heed() -> None:
-        while True:
-            await asyncio.sleep(INTERVAL_SECONDS)
-            try:
-                await _look(hub, database, clock=clock)
-            except (Unavailable, asyncpg.PostgresError):
-                # What waits goes on waiting.
-                continue
-            except Exception as error:
-                # Whatever goes wrong once, those whose quiet hours end later must still be told.
-                _log.error("quiet_hours_failed", exc_info=error)
-
-    task = asyncio.create_task(heed(), name="quiet-hours")
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    return looking(
+        partial(_look, hub, database, clock=clock), every_s=INTERVAL_SECONDS, name="quiet-hours"
+    )
 
 
 async def _look(hub: Hub, database: Database, *, clock: Clock) -> None:

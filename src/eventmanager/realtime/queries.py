@@ -84,8 +84,8 @@ NEXT: Final = query(f"""
 """)
 
 # The caller's settled messages between two positions, but for what the caller's session did itself.
-# At least one row, for whether what came
-# after the first of them is no longer kept, or it is of no message that has been read here.
+# At least one row, for whether what came after the first of them is no longer kept, or it is of no
+# message that has been read here.
 BETWEEN: Final = query(f"""
     SELECT {_EXPIRED} AS expired,
            {_MESSAGE}, CAST(:caller_id AS uuid) AS recipient_id

@@ -1,48 +1,26 @@
 """Closes the sockets of sessions that have ended, with one statement for all of a process."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Final
-
-import asyncpg
-import structlog
 
 from eventmanager.core.clock import Clock
 from eventmanager.core.database import Database
-from eventmanager.core.errors import Unavailable
 from eventmanager.realtime import queries
 from eventmanager.realtime.hub import Hub
+from eventmanager.realtime.looking import looking
 from eventmanager.realtime.subscriber import SESSION_ENDED
 
 INTERVAL_SECONDS: Final = 0.4
 
-_log = structlog.get_logger("app")
 
-
-@asynccontextmanager
-async def watching(hub: Hub, database: Database, *, clock: Clock) -> AsyncIterator[None]:
+def watching(hub: Hub, database: Database, *, clock: Clock) -> AbstractAsyncContextManager[None]:
     """Inside the block, look more than twice a second at the sessions of all open sockets."""
-
-    async def watch() -> None:
-        while True:
-            await asyncio.sleep(INTERVAL_SECONDS)
-            try:
-                await end_ended(hub, database, clock=clock)
-            except (Unavailable, asyncpg.PostgresError):
-                # While the database is away nobody is told anything, so nobody need be cut off.
-                continue
-            except Exception as error:
-                # Whatever goes wrong once, sessions that end later must still be noticed.
-                _log.error("session_watch_failed", exc_info=error)
-
-    task = asyncio.create_task(watch(), name="session-watch")
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    return looking(
+        partial(end_ended, hub, database, clock=clock),
+        every_s=INTERVAL_SECONDS,
+        name="session-watch",
+    )
 
 
 async def end_ended(hub: Hub, database: Database, *, clock: Clock) -> None:
