@@ -44,9 +44,10 @@ async def test_a_lost_answer_to_a_refresh_costs_nothing(line: Line, alice: User)
         client._account._due_at = 0.0
         client._account._password = None
         line.loses_answers = 1
-        await client.me()
+        assert (await client.me()).username == alice.username
+        assert line.loses_answers == 0
         client._account._due_at = 0.0
-        await client.me()
+        assert (await client.me()).username == alice.username
 
 
 async def test_what_has_no_key_is_not_sent_again(line: Line, alice: User, bob: User) -> None:
