@@ -84,6 +84,21 @@ async def test_who_leaves_is_told_in_their_other_sessions(
     await laptop.client.aclose()
 
 
+async def test_who_was_taken_off_an_event_hears_no_more_of_it(
+    here: Worker, alice: User, bob: User
+) -> None:
+    """On the socket that was open all the time, and from the very next change on."""
+    event_id, other = await make_event(alice), await make_event(alice)
+    await share(alice, event_id, bob)
+    async with here.open(bob) as socket:
+        await alice.client.delete(f"/api/events/{event_id}/permissions/{bob.id}")
+        await alice.client.patch(f"/api/events/{event_id}", json={"title": "Secret"})
+        await share(alice, other, bob)
+        heard = [await told(socket), await told(socket)]
+    assert [one["type"] for one in heard] == ["permission_revoked", "permission_granted"]
+    assert "Secret" not in str(await messages(bob.client, event_id))
+
+
 async def test_a_message_says_what_has_changed(alice: User, bob: User) -> None:
     """The same as the difference of the versions before and after, so nobody need ask for it."""
     event_id = await make_event(alice, recurrence_pattern="FREQ=DAILY;COUNT=5")
