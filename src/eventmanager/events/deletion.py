@@ -9,7 +9,7 @@ from eventmanager.core.database import Database, Reading, Transaction
 from eventmanager.core.errors import NotFound
 from eventmanager.core.ids import EventId, UserId, uuid7
 from eventmanager.events import drafts, queries
-from eventmanager.events.writing import Event, Terms, audit, lock, rebook, record, write
+from eventmanager.events.writing import Event, Terms, audit, lock, locked, rebook, record, write
 from eventmanager.history.models import Operation
 from eventmanager.scheduling import service as scheduling
 from eventmanager.sharing.access import OWNERS, refusal
@@ -43,7 +43,7 @@ async def restore(
     change = record(Operation.RESTORE, caller_id=caller_id, event_id=event_id, now=now)
 
     async def work(tx: Transaction) -> Event:
-        event = await tx.first(queries.LOCK_DELETED, caller_id=caller_id, event_id=event_id)
+        event = await locked(tx, queries.LOCK_DELETED, caller_id=caller_id, event_id=event_id)
         if event is None:
             raise NotFound("There is no such event in your bin")
         return await rebook(
@@ -70,8 +70,12 @@ async def purge(
     change = record(Operation.DELETE, caller_id=caller_id, event_id=event_id, now=now)
 
     async def work(tx: Transaction) -> None:
-        event = await tx.first(
-            queries.LOCK_ANY, versions=terms.versions, caller_id=caller_id, event_id=event_id
+        event = await locked(
+            tx,
+            queries.LOCK_ANY,
+            versions=terms.versions,
+            caller_id=caller_id,
+            event_id=event_id,
         )
         if event is None:
             raise await refusal(

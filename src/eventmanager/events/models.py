@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, UniqueConst
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from eventmanager.core.models import Base
+from eventmanager.core.models import Base, TransactionId
 
 
 class Status(StrEnum):
@@ -33,6 +33,11 @@ class Event(Base):
     `start_date` and of `end_date`, the day after the last. `overrides` says what single occurrences
     have of their own, by `recurrence_id` as clients write it. `split_from` is the series that this
     one continues.
+
+    `last_transaction_id` is the greatest number of all transactions that changed the event or its
+    grants. Its messages stand at that number in the order of all, so that those of one event come
+    in the order of its changes, whichever transaction began first; and a statement that has waited
+    for the event knows by it whether what it joined to it is out of date.
     """
 
     __tablename__ = "events"
@@ -58,6 +63,9 @@ class Event(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
+    last_transaction_id: Mapped[int] = mapped_column(
+        TransactionId(), server_default=text("pg_current_xact_id()")
+    )
     search: Mapped[str] = mapped_column(
         TSVECTOR,
         Computed(

@@ -12,7 +12,7 @@ from eventmanager.core.sql import instant
 from eventmanager.realtime.queries import told
 from eventmanager.reminders.queries import REMINDED, REMINDERS_OF_E
 from eventmanager.scheduling.queries import ROWS, STORE_ROWS, is_taken
-from eventmanager.sharing.queries import MAY_EDIT, PERMISSIONS_OF_E
+from eventmanager.sharing.queries import CHANGED_NOW, MAY_EDIT, PERMISSIONS_OF_E
 
 # What a reader is answered of the event `e` beside its data, which is the same for all.
 BESIDE: Final = f"{PERMISSIONS_OF_E} AS permissions, {REMINDERS_OF_E} AS reminders"
@@ -49,6 +49,7 @@ _TOLD: Final = told(
              WHERE event_id = e.id AND version = e.version - 1),
             CAST(written.data AS jsonb)))
         || CAST(CAST(:facts AS text) AS jsonb)""",
+    transaction="e.last_transaction_id",
 )
 
 # The second half of every change of an existing event, which the CTE `e` has made: its version, a
@@ -160,7 +161,13 @@ GET: Final = query(f"""
 _EXPECTED: Final = """(
     CAST(:versions AS integer[]) IS NULL OR e.version = ANY(CAST(:versions AS integer[])))"""
 
-# Changes what does not concern the time, in one statement.
+# The event as it was when the statement began. OFFSET 0 keeps PostgreSQL from taking it for the
+# event itself, which it looks at again once it has waited for it.
+_SEEN: Final = """(
+    SELECT last_transaction_id FROM events WHERE id = :event_id OFFSET 0) seen"""
+
+# Changes what does not concern the time, in one statement; nothing if it had to wait for somebody
+# who has changed the event or its grants: what it would join to the event is from before.
 EDIT: Final = query(f"""
     WITH e AS (
         UPDATE events AS e SET
@@ -169,18 +176,24 @@ EDIT: Final = query(f"""
                           THEN :description ELSE e.description END,
             location = CASE WHEN CAST(:set_location AS boolean) THEN :location ELSE e.location END,
             version = e.version + 1,
-            updated_at = :now
-        FROM grants g
+            updated_at = :now,
+            {CHANGED_NOW}
+        FROM grants g, {_SEEN}
         WHERE e.id = :event_id AND e.deleted_at IS NULL
+          AND e.last_transaction_id = seen.last_transaction_id
           AND g.event_id = e.id AND g.user_id = :caller_id AND g.role IN {MAY_EDIT}
           AND {_EXPECTED}
         RETURNING e.*
     ), {_RECORDED}
 """)
 
+# What locks the event `e` reads these columns, and is asked again if the row is stale; see `EDIT`.
+_LOCKED: Final = "e.*, e.last_transaction_id <> seen.last_transaction_id AS is_stale"
+
 # Locks an event on which the caller has one of the roles.
 LOCK: Final = query(f"""
-    SELECT e.* FROM events e JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
+    SELECT {_LOCKED}
+    FROM {_SEEN}, events e JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
     WHERE e.id = :event_id AND e.deleted_at IS NULL
       AND g.role = ANY(CAST(:roles AS text[]))
       AND {_EXPECTED}
@@ -197,7 +210,8 @@ RESCHEDULE: Final = query(f"""
             all_day = p.all_day, start_date = p.start_date, end_date = p.end_date,
             recurrence_pattern = p.recurrence_pattern, recurrence_text = p.recurrence_text,
             overrides = p.overrides, status = p.status, transparency = p.transparency,
-            version = e.version + 1, updated_at = :now, deleted_at = NULL
+            version = e.version + 1, updated_at = :now, deleted_at = NULL,
+            {CHANGED_NOW}
         FROM proposed p
         WHERE e.id = :event_id AND {_MAY_BE_BOOKED}
         RETURNING e.*
@@ -209,15 +223,17 @@ RESCHEDULE: Final = query(f"""
 # Moves a locked event to the bin.
 DELETE: Final = query(f"""
     WITH e AS (
-        UPDATE events AS e SET deleted_at = :now, updated_at = :now, version = e.version + 1
+        UPDATE events AS e SET
+            deleted_at = :now, updated_at = :now, version = e.version + 1, {CHANGED_NOW}
         WHERE e.id = :event_id
         RETURNING e.*
     ), {_RECORDED}
 """)
 
 # Locks an event in the bin of which the caller is Owner.
-LOCK_DELETED: Final = query("""
-    SELECT e.* FROM events e JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
+LOCK_DELETED: Final = query(f"""
+    SELECT {_LOCKED}
+    FROM {_SEEN}, events e JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
     WHERE e.id = :event_id AND e.deleted_at IS NOT NULL AND g.role = 'Owner'
     FOR NO KEY UPDATE OF e
 """)
@@ -254,8 +270,8 @@ LOCK_MANY: Final = query("""
 
 # Locks an event, even if it is in the bin, of which the caller is Owner.
 LOCK_ANY: Final = query(f"""
-    SELECT e.id, e.owner_id, e.deleted_at FROM events e
-    JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
+    SELECT {_LOCKED}
+    FROM {_SEEN}, events e JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
     WHERE e.id = :event_id AND g.role = 'Owner' AND {_EXPECTED}
     FOR NO KEY UPDATE OF e
 """)

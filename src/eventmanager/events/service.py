@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any, Final
 
 import asyncpg
@@ -171,11 +170,8 @@ async def update(
             event = await write(db, work, terms=terms)
     elif not fields:
         return await _unchanged(db, change=change, terms=terms)
-    elif terms.dry_run:
-        event = await db.rehearse(partial(edit, fields=fields, change=change, terms=terms))
     else:
-        async with db.reading() as read:
-            event = await edit(read, fields=fields, change=change, terms=terms)
+        event = await edit(db, fields=fields, change=change, terms=terms)
     if fields or own is None:
         audit("event_updated", change, terms=terms, version=event.version, fields=sorted(fields))
     return event
@@ -366,20 +362,28 @@ async def _plan(revisions: Sequence[Revision], *, now: datetime) -> list[Plan]:
 
 
 async def edit(
-    read: Reading, *, fields: dict[str, Any], change: dict[str, Any], terms: Terms
+    db: Database, *, fields: dict[str, Any], change: dict[str, Any], terms: Terms
 ) -> Event:
-    """Change texts only: the whole write is one statement."""
+    """Change texts only: the whole write is one statement, unless somebody else is writing too."""
     given: dict[str, Any] = {f"set_{name}": name in fields for name in _TEXT_FIELDS}
     given |= {name: fields.get(name) for name in _TEXT_FIELDS}
-    row = await read.first(queries.EDIT, versions=terms.versions, **given, **change)
-    if row is None:
-        raise await refusal(
-            read,
-            caller_id=change["caller_id"],
-            event_id=change["event_id"],
-            roles=EDITORS,
-            versions=terms.versions,
-        )
+
+    async def write_at_once(read: Reading) -> asyncpg.Record | None:
+        return await read.first(queries.EDIT, versions=terms.versions, **given, **change)
+
+    async def write_under_lock(tx: Transaction) -> asyncpg.Record:
+        await lock(tx, roles=EDITORS, terms=terms, record=change)
+        row = await write_at_once(tx)
+        assert row is not None, "the caller has locked it"
+        return row
+
+    async with db.turn(change["event_id"]):
+        row = None
+        if not terms.dry_run:
+            async with db.reading() as read:
+                row = await write_at_once(read)
+        if row is None:
+            row = await write(db, write_under_lock, terms=terms)
     return event_of(row)
 
 

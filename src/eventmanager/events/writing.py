@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from eventmanager.core.audit.entries import mirror
 from eventmanager.core.audit.origin import here
-from eventmanager.core.database import Database, Reading, Transaction
+from eventmanager.core.database import Database, Query, Reading, Transaction
 from eventmanager.core.idempotency.service import Once, transact
 from eventmanager.core.ids import EventId, UserId, uuid7
 from eventmanager.events import queries
@@ -81,9 +81,20 @@ async def lock(
     The caller must have one of `roles`. Raises `NotFound`, `RoleTooLow` and `PreconditionFailed`.
     """
     whose = {name: record[name] for name in ("caller_id", "event_id")}
-    row = await tx.first(queries.LOCK, versions=terms.versions, roles=list(roles), **whose)
+    row = await locked(tx, queries.LOCK, versions=terms.versions, roles=list(roles), **whose)
     if row is None:
         raise await refusal(tx, roles=roles, versions=terms.versions, **whose)
+    return row
+
+
+async def locked(tx: Transaction, statement: Query, **given: Any) -> asyncpg.Record | None:
+    """Run a statement that locks an event, and return its row as it is under the lock.
+
+    If it had to wait, what it has joined to the event is from before the wait: it is asked again.
+    """
+    row = await tx.first(statement, **given)
+    if row is not None and row["is_stale"]:
+        row = await tx.first(statement, **given)
     return row
 
 

@@ -2,6 +2,8 @@
 
 Their order is `(transaction_id, position)`, and only those of transactions older than every
 running one are read: an older message can then not appear any more, however late others commit.
+That also holds where `transaction_id` is that of an earlier change of the same event, since it is
+never less than that of the transaction which wrote the message.
 """
 
 from typing import Final
@@ -20,16 +22,20 @@ def told(
     data: str,
     initiator: str = "CAST(:caller_id AS uuid)",
     session: str = "CAST(:by_session_id AS uuid)",
+    transaction: str = "pg_current_xact_id()",
 ) -> str:
     """Return SQL that stages a message for each row of `source`, which is what follows FROM.
 
     The arguments are SQL expressions. The statement's parameters are `now`, and unless the server
-    tells by itself `caller_id` and those of `Origin.columns`.
+    tells by itself `caller_id` and those of `Origin.columns`. What has an order of its own, as the
+    changes of an event, gives the greatest `transaction` that changed it.
     """
     return f"""
         INSERT INTO messages
-            (id, recipients, owner_id, event_id, initiator_id, session_id, type, data, occurred_at)
-        SELECT {id}, {recipients}, {owner}, {event}, {initiator}, {session}, {type}, {data}, :now
+            (transaction_id, id, recipients, owner_id, event_id, initiator_id, session_id, type,
+             data, occurred_at)
+        SELECT {transaction}, {id}, {recipients}, {owner}, {event}, {initiator}, {session}, {type},
+               {data}, :now
         FROM {source}"""
 
 

@@ -33,6 +33,9 @@ LOCK_EVENT: Final = query("""
     SELECT FROM events WHERE id = :event_id AND deleted_at IS NULL FOR NO KEY UPDATE
 """)
 
+# That an event, or its grants, are changed by this transaction; see the model.
+CHANGED_NOW: Final = "last_transaction_id = greatest(e.last_transaction_id, pg_current_xact_id())"
+
 # The users that are named by id, username or email; null where there is no such user.
 RESOLVE: Final = query("""
     SELECT u.id
@@ -78,23 +81,25 @@ GRANT_OF: Final = query("""
 
 # A change of the grant `changed` is told to all readers, and to its user in any case.
 _TOLD: Final = told(
-    "changed",
+    "changed, e",
     id="changed.message_id",
     recipients="""ARRAY(
-        SELECT user_id FROM grants WHERE event_id = changed.event_id
-        UNION SELECT user_id FROM changed)""",
-    owner="changed.owner_id",
-    event="changed.event_id",
+        SELECT user_id FROM grants WHERE event_id = e.id UNION SELECT user_id FROM changed)""",
+    owner="e.owner_id",
+    event="e.id",
     type=":message_type",
     data="""jsonb_build_object(
-        'user_id', changed.user_id, 'role', changed.role,
-        'title', (SELECT title FROM events WHERE id = changed.event_id))""",
+        'user_id', changed.user_id, 'role', changed.role, 'title', e.title)""",
+    transaction="e.last_transaction_id",
 )
 
 
-def _logged(operation: GrantOperation) -> str:
-    """Return the CTE that writes down what was done to each grant in `changed`."""
-    return f"""logged AS (
+def _recorded(operation: GrantOperation) -> str:
+    """Return the CTEs that write down what was done to each grant in `changed`."""
+    return f"""e AS (
+        UPDATE events AS e SET {CHANGED_NOW} WHERE e.id = :event_id
+        RETURNING id, owner_id, title, last_transaction_id
+    ), logged AS (
         INSERT INTO grant_changes
             (id, event_id, owner_id, user_id, operation, role, changed_by, changed_at)
         SELECT change_id, event_id, owner_id, user_id, '{operation}', role, :caller_id, :now
@@ -115,7 +120,7 @@ SHARE: Final = query(f"""
         RETURNING event_id, owner_id, user_id, role
     ), changed AS (
         SELECT granted.*, given.change_id, given.message_id FROM granted JOIN given USING (user_id)
-    ), {_logged(GrantOperation.GRANT)}
+    ), {_recorded(GrantOperation.GRANT)}
     {_TOLD}
 """)
 
@@ -127,13 +132,13 @@ _CHANGED: Final = """
 CHANGE_ROLE: Final = query(f"""
     WITH changed AS (
         UPDATE grants SET role = :role WHERE event_id = :event_id AND user_id = :user_id{_CHANGED}
-    ), {_logged(GrantOperation.UPDATE)}
+    ), {_recorded(GrantOperation.UPDATE)}
     {_TOLD}
 """)
 
 REVOKE: Final = query(f"""
     WITH changed AS (
         DELETE FROM grants WHERE event_id = :event_id AND user_id = :user_id{_CHANGED}
-    ), {_logged(GrantOperation.REVOKE)}
+    ), {_recorded(GrantOperation.REVOKE)}
     {_TOLD}
 """)

@@ -72,7 +72,8 @@ async def share(
             await enter(tx, "permission_granted", now=now, **done)
         return granted, tag_of(await _listed(tx, caller_id=caller_id, event_id=event_id))
 
-    granted, tag = await transact(db, write, once=once, answer=answer)
+    async with db.turn(event_id):
+        granted, tag = await transact(db, write, once=once, answer=answer)
     for item in granted:
         mirror("permission_granted", **_done(caller_id, event_id, item.user_id, item.role))
     return granted, tag
@@ -144,7 +145,8 @@ async def change_role(
             await enter(tx, "permission_updated", now=now, **done)
         return before, tag_of(await _listed(tx, caller_id=caller_id, event_id=event_id))
 
-    before, tag = await db.transaction(write)
+    async with db.turn(event_id):
+        before, tag = await db.transaction(write)
     if before != role:
         mirror("permission_updated", **done)
     return Permission(user_id=user_id, role=role), tag
@@ -184,7 +186,9 @@ async def revoke(
         await enter(tx, "permission_revoked", now=now, **done)
         return done
 
-    mirror("permission_revoked", **await db.transaction(write))
+    async with db.turn(event_id):
+        done = await db.transaction(write)
+    mirror("permission_revoked", **done)
 
 
 async def _lock(
