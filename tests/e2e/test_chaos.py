@@ -46,6 +46,8 @@ PAUSE_SECONDS: Final = (0.5, 1.5)
 """Between two kills."""
 DOWN_SECONDS: Final = 0.7
 RETRY_SECONDS: Final = 0.1
+BULK_SECONDS: Final = 0.5
+"""Between two changes of all events at once, which keep everybody else from them."""
 PATIENCE_SECONDS: Final = 60.0
 VICTIMS: Final = ("worker", "worker", "redis", "postgres")
 
@@ -162,6 +164,37 @@ class Writer:
             await asyncio.sleep(RETRY_SECONDS)
 
 
+@dataclass
+class Rivals:
+    """Clients that change the same events, some of them all at once, and repeat nothing."""
+
+    user: User
+    paths: Sequence[str]
+    is_done: bool = False
+
+    async def edit(self) -> None:
+        """Change one event after the other."""
+        for number in itertools.count():
+            path = self.paths[number % len(self.paths)]
+            await self._try("PATCH", path, {"location": f"Room {number}"})
+
+    async def change_all(self) -> None:
+        """Change all of them in one transaction, again and again."""
+        ids = [path.rpartition("/")[2] for path in self.paths]
+        for number in itertools.count():
+            body = {"ids": ids, "changes": {"description": f"Text {number}"}}
+            await self._try("PATCH", "/api/events/batch", body)
+            await asyncio.sleep(BULK_SECONDS)
+
+    async def _try(self, method: str, path: str, body: Json) -> None:
+        if self.is_done:
+            await asyncio.Event().wait()
+        with suppress(httpx.TransportError):
+            answer = await self.user.client.request(method, path, json=body)
+            assert answer.status_code in {200, 503}, answer.text
+        await asyncio.sleep(RETRY_SECONDS)
+
+
 @pytest.fixture
 async def people(house: House) -> AsyncIterator[list[User]]:
     """Users who read, the first of whom also writes."""
@@ -254,16 +287,20 @@ async def test_without_its_redis_nothing_stops(house: House, people: list[User])
     """Writes go on and are told meanwhile, no socket is closed, and all of it is whole."""
     assert house.redis is not None
     async with news(house, people) as (writers, listeners):
-        await asyncio.sleep(1)
-        before = [sum(writer.made for writer in writers), sum(len(one.heard) for one in listeners)]
+
+        async def so_far() -> tuple[int, int]:
+            """Return what is made and heard at the end of as long as Redis will be away."""
+            await asyncio.sleep(AWAY_SECONDS)
+            return sum(one.made for one in writers), sum(len(one.heard) for one in listeners)
+
+        began = await so_far()
+        left = await so_far()
         house.redis.kill()
-        await asyncio.sleep(AWAY_SECONDS)
-        after = [sum(writer.made for writer in writers), sum(len(one.heard) for one in listeners)]
+        back = await so_far()
         await asyncio.to_thread(house.redis.start)
         await asyncio.sleep(1)
-    made, heard = (b - a for a, b in zip(before, after, strict=True))
-    assert made > AWAY_SECONDS * WRITES_PER_SECOND / 4
-    assert heard > made
+    assert back[0] - left[0] > (left[0] - began[0]) / 4
+    assert back[1] - left[1] > back[0] - left[0]
     assert all(listener.connected == 1 for listener in listeners)
 
 
@@ -283,18 +320,21 @@ async def news(
     writing = [
         asyncio.create_task(writer.write(every=EVENTS / WRITES_PER_SECOND)) for writer in writers
     ]
+    rivals = Rivals(people[0], [writer.path for writer in writers])
+    rivalling = [asyncio.create_task(act) for act in (rivals.edit(), rivals.change_all())]
     try:
         await until(lambda: all(one.connected for one in listeners), seconds=PATIENCE_SECONDS)
         yield writers, listeners
+        rivals.is_done = True
         for writer in writers:
             writer.is_done = True
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.gather(*writing)
         await settle(listeners, began)
     finally:
-        for task in (*writing, *listening):
+        for task in (*writing, *rivalling, *listening):
             task.cancel()
-        await asyncio.gather(*writing, *listening, return_exceptions=True)
+        await asyncio.gather(*writing, *rivalling, *listening, return_exceptions=True)
 
 
 async def settle(listeners: Sequence[Listener], began: dict[str, str]) -> None:
