@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import hypothesis
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
@@ -29,6 +30,12 @@ from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.core.embedded import embedded_postgres
 from eventmanager.migrations import migrate
+
+# How fast examples come and run says something of the machine, and nothing of what they show.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 PASSWORD = "correct horse battery staple"
 _numbers = itertools.count(1)

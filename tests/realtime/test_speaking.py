@@ -9,7 +9,7 @@ from uuid import UUID
 import orjson
 import ormsgpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -119,7 +119,6 @@ _NAMES = st.sampled_from(["type", "id", "events", "types", "cursor", "event_id",
 _KINDS = st.sampled_from(["subscribe", "ack", "presence", "viewing"])
 
 
-@settings(deadline=None)
 @given(st.dictionaries(_NAMES, _VALUES | _KINDS) | _VALUES, st.binary())
 def test_whatever_is_said_is_understood_or_not(said: object, noise: bytes) -> None:
     """There is no third outcome, and so nothing that could break a socket."""
