@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Whatever the environment says: without it, each of the many processes that a test run starts would
+# compile the whole program, which takes longer than to import it.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help install serve test oracle check format asyncapi lock bench
 
 help:  ## Say what can be made

@@ -21,15 +21,10 @@ from rich.markup import escape
 from rich.table import Table
 from uvicorn.supervisors import Multiprocess
 
-from eventmanager.accounts import service as accounts
-from eventmanager.accounts.passwords import Passwords
 from eventmanager.core import logging
-from eventmanager.core.clock import SystemClock
 from eventmanager.core.config import Settings
-from eventmanager.core.database import Database
 from eventmanager.core.embedded import EmbeddedUnavailable, embedded_postgres, running_postgres
 from eventmanager.core.errors import EventManagerError
-from eventmanager.migrations import migrate as migrate_database
 
 GRACE_SECONDS: Final = 20
 SOCKET_MESSAGE_BYTES: Final = 64 * 1024
@@ -60,7 +55,7 @@ def serve(
         signal.signal(number, _interrupt)
     with _database(_settings()) as settings, _listening(host, port) as listening:
         _open_logs(settings)
-        _run(migrate_database(settings.database_url), database_url=settings.database_url)
+        _migrate(settings)
         _hand_down(settings)
         _banner(settings, listening, workers=workers)
         config = uvicorn.Config(
@@ -110,7 +105,7 @@ def worker() -> None:
         signal.signal(number, _interrupt)
     with _database(_settings(), share=True) as settings:
         _open_logs(settings)
-        _run(migrate_database(settings.database_url), database_url=settings.database_url)
+        _migrate(settings)
         _out.print("[bold green]Event Manager[/] is working; Ctrl-C stops it.")
         with suppress(KeyboardInterrupt):
             if _interrupted:
@@ -146,7 +141,7 @@ def doctor() -> None:
 def migrate() -> None:
     """Bring the database to the schema of this release."""
     with _database(_settings()) as settings:
-        _run(migrate_database(settings.database_url), database_url=settings.database_url)
+        _migrate(settings)
     _out.print("The database is up to date.")
 
 
@@ -160,16 +155,22 @@ def user_create(
     ] = False,
 ) -> None:
     """Create a user; the password is asked for."""
+    # Only here are they needed.
+    from eventmanager.accounts import service as accounts  # noqa: PLC0415
+    from eventmanager.accounts.passwords import Passwords  # noqa: PLC0415
+    from eventmanager.core.clock import SystemClock  # noqa: PLC0415
+    from eventmanager.core.database import Database  # noqa: PLC0415
+
     if password_stdin:
         password = sys.stdin.readline().rstrip("\n")
     else:
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     with _database(_settings(), share=True) as settings:
         _open_logs(settings)
+        _migrate(settings)
         url = settings.database_url
 
         async def create() -> None:
-            await migrate_database(url)
             async with Database.connect(url, pool_size=1) as database:
                 with Passwords() as passwords:
                     await accounts.create_user(
@@ -280,6 +281,14 @@ def _banner(settings: Settings, listening: socket.socket, *, workers: int) -> No
     for name, value in rows.items():
         # No table: it would cut a path that is wider than the terminal.
         _out.print(f"[bold]{name:<{width}}[/]  {escape(value)}", soft_wrap=True, highlight=False)
+
+
+def _migrate(settings: Settings) -> None:
+    """Bring the database to the schema of this release."""
+    # Whoever has mistyped a setting is told so in half the time.
+    from eventmanager.migrations import migrate as migrate_database  # noqa: PLC0415
+
+    _run(migrate_database(settings.database_url), database_url=settings.database_url)
 
 
 def _run(work: Coroutine[Any, Any, T], *, database_url: str) -> T:

@@ -10,19 +10,16 @@ import pytest
 import structlog
 
 from eventmanager.core import logging
+from eventmanager.core.config import Settings
 from eventmanager.core.logging import LOGS, SharedRotatingFileHandler
 
 
 @pytest.fixture
-def logs(tmp_path: Path) -> Iterator[Path]:
+def logs(settings: Settings, tmp_path: Path) -> Iterator[Path]:
     """Logs of their own, which the other tests' take over again afterwards."""
-    before = {name: stdlib.getLogger(name).handlers for name in LOGS}
     logging.configure(tmp_path, level="INFO", stdout=False)
     yield tmp_path
-    for name, handlers in before.items():
-        for handler in stdlib.getLogger(name).handlers:
-            handler.close()
-        stdlib.getLogger(name).handlers = handlers
+    logging.configure(settings.log_dir, level="INFO", stdout=False)
 
 
 def test_each_log_has_its_own_file_of_json_lines(logs: Path) -> None:
@@ -47,6 +44,22 @@ def test_secrets_are_redacted_at_any_depth(logs: Path) -> None:
     text = (logs / "security.log").read_text()
     assert "hunter2" not in text
     assert "kept" in text
+
+
+def test_logs_that_are_configured_anew_leave_no_file_open(logs: Path) -> None:
+    """What a library says through the root is in the new log, and the old file is let go."""
+    root = stdlib.getLogger()
+    [old] = [it for it in root.handlers if isinstance(it, SharedRotatingFileHandler)]
+    # No other logger knows of it any more, and the next line opens its file again.
+    stdlib.getLogger("app").handlers = []
+    old.close()
+    stdlib.getLogger("asyncio").warning("to the old one")
+    logging.configure(logs / "new", level="INFO", stdout=False)
+    assert old.stream is None
+    stdlib.getLogger("asyncio").warning("to the new one")
+    assert "to the old one" in (logs / "app.log").read_text()
+    assert "to the new one" not in (logs / "app.log").read_text()
+    assert "to the new one" in (logs / "new" / "app.log").read_text()
 
 
 def _write(path: Path, worker: int, lines: int) -> None:

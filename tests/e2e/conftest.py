@@ -26,7 +26,9 @@ PROGRAM = Path(sys.executable).with_name("eventmanager")
 ACCESS_SECRET = "an-access-secret-of-the-e2e-tests-only"
 REFRESH_SECRET = "a-refresh-secret-of-the-e2e-tests-only"
 EVERY_WAY = bool(os.environ.get("E2E_EVERY_WAY"))
-"""Whether servers are tried with one worker too, and chaos without Redis too."""
+"""Whether servers are tried with one worker and with three too, and chaos without Redis too."""
+SEVERAL = 3 if EVERY_WAY else 2
+"""How many worker processes are many: each takes two seconds of CPU to start."""
 START_SECONDS = 45.0
 STOP_SECONDS = 30.0
 
@@ -204,6 +206,16 @@ def run(
         start_new_session=True,
         check=False,
     )
+
+
+def refusal(directory: Path, *arguments: str, **settings: str) -> str:
+    """Return the one line with which a start is refused."""
+    result = run(directory, "serve", *arguments, **settings)
+    assert result.returncode not in (0, -signal.SIGKILL)
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    return lines[0]
 
 
 @contextmanager

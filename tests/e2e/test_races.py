@@ -24,7 +24,7 @@ import pytest
 
 from eventmanager.recurrence import expand, parse
 from tests.conftest import PASSWORD
-from tests.e2e.conftest import Server, make_database, serving
+from tests.e2e.conftest import SEVERAL, Server, make_database, serving
 
 CLIENTS: Final = 32
 ROUNDS: Final = 20
@@ -104,9 +104,9 @@ async def races_database(database_url: str) -> str:
 async def server(
     races_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Server]:
-    """A server with three worker processes."""
+    """A server with several worker processes."""
     directory: Path = tmp_path_factory.mktemp("races")
-    with serving(directory, workers=3, DATABASE_URL=races_database) as running:
+    with serving(directory, workers=SEVERAL, DATABASE_URL=races_database) as running:
         yield running
         assert '"status":5' not in running.logs
         assert "traceback" not in running.logs

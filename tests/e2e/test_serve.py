@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -14,7 +15,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -24,17 +24,20 @@ import pytest
 from eventmanager.core.embedded import embedded_postgres
 from tests.conftest import PASSWORD
 from tests.e2e.conftest import (
-    ACCESS_SECRET,
     EVERY_WAY,
+    PROGRAM,
+    SEVERAL,
+    START_SECONDS,
     Pid,
-    Serve,
     Server,
     assert_nothing_left,
     descendants,
+    environment,
     launched,
     make_database,
     needs_proc,
     processes,
+    refusal,
     run,
     serving,
     sign_up,
@@ -61,32 +64,41 @@ def say(capsys: pytest.CaptureFixture[str], line: str) -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a server that has run and is stopped, to be copied."""
     directory = tmp_path_factory.mktemp("made")
-    with serving(directory):
-        pass
+    subprocess.run(
+        [PROGRAM, "migrate"],
+        stdout=subprocess.DEVNULL,
+        env=environment(directory, {}),
+        cwd=directory / "cwd",
+        timeout=START_SECONDS,
+        check=True,
+    )
     return directory
 
 
 @pytest.fixture
 def directory(made: Path, tmp_path: Path) -> Iterator[Path]:
     """A stopped server's directory of the test's own: a start on it makes no new cluster."""
-    shutil.copytree(made / "data", tmp_path / "data", symlinks=True)
-    for source in (made / "data").rglob("*"):
-        status = source.lstat()
-        target = tmp_path / "data" / source.relative_to(made / "data")
-        if os.geteuid() == 0:
-            os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+    subprocess.run(["cp", "-a", made / "data", tmp_path / "data"], check=True)
     yield tmp_path
     shutil.rmtree(tmp_path / "data")
 
 
-def refusal(directory: Path, *arguments: str, **settings: str) -> str:
-    """Return the one line with which a start is refused."""
-    result = run(directory, "serve", *arguments, **settings)
-    assert result.returncode not in (0, -signal.SIGKILL)
-    assert result.stdout == ""
-    lines = result.stderr.splitlines()
-    assert len(lines) == 1, result.stderr
-    return lines[0]
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, fresh_database: str) -> Iterator[Server]:
+    """A server with several workers, on the database that others of this module use too."""
+    directory = tmp_path_factory.mktemp("shared")
+    with serving(directory, workers=SEVERAL, DATABASE_URL=fresh_database) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def restarted(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server on a database of its own that was there before."""
+    directory = tmp_path_factory.mktemp("restarted")
+    subprocess.run(["cp", "-a", made / "data", directory / "data"], check=True)
+    with serving(directory) as server:
+        yield server
+    shutil.rmtree(directory / "data")
 
 
 # --- Start and stop -------------------------------------------------------------------------------
@@ -108,11 +120,10 @@ def test_the_banner_tells_the_truth_and_ctrl_c_stops_all_of_it(tmp_path: Path) -
     assert not (tmp_path / "data" / "postgres" / "socket").exists()
 
 
-def test_a_later_start_is_quick(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_later_start_is_quick(restarted: Server, capsys: pytest.CaptureFixture[str]) -> None:
     """Restarts are part of every upgrade, so nobody may have to wait for them."""
-    with serving(directory) as server:
-        say(capsys, f"a later start until /health/ready: {server.started_s:.2f} s (aim: 4)")
-        assert server.started_s < 10
+    say(capsys, f"a later start until /health/ready: {restarted.started_s:.2f} s (aim: 4)")
+    assert restarted.started_s < 10
 
 
 @needs_proc
@@ -214,32 +225,20 @@ def test_kill_9_of_the_main_process_takes_the_rest_down(directory: Path, workers
         server.send(signal.SIGKILL)
         server.ended()
         assert_nothing_left(server)
-    with serving(directory, workers=workers, port=port):
+    with serving(directory, port=port):
         pass
-
-
-@needs_proc
-def test_a_killed_worker_is_replaced(serve: Serve, fresh_database: str) -> None:
-    """One crash costs its own requests and nothing else."""
-    server = serve(workers=2, DATABASE_URL=fresh_database)
-    before = server.workers()
-    assert len(before) == 2
-    next(iter(before)).kill()
-    wait_for(lambda: len(server.workers()) == 2 and server.workers() != before)
-    wait_until_ready(server)
 
 
 # --- Refused --------------------------------------------------------------------------------------
 
 
-def test_a_second_server_on_the_same_data_is_refused(directory: Path) -> None:
+def test_a_second_server_on_the_same_data_is_refused(restarted: Server) -> None:
     """Two owners of one cluster would destroy it."""
-    with serving(directory) as server:
-        line = refusal(directory, "--port", "0")
-        assert f"Another eventmanager (pid {server.process.pid}) is using" in line
-        assert "DATA_DIR" in line
-        with server.client() as client:
-            assert client.get("/health").json()["db"] == "ok"
+    line = refusal(restarted.directory, "--port", "0")
+    assert f"Another eventmanager (pid {restarted.process.pid}) is using" in line
+    assert "DATA_DIR" in line
+    with restarted.client() as client:
+        assert client.get("/health").json()["db"] == "ok"
 
 
 @needs_proc
@@ -263,99 +262,7 @@ def command(pid: Pid) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize(
-    ("url", "words"),
-    [
-        ("postgresql://u:hunter2@127.0.0.1:1/db", "127.0.0.1:1/db cannot be used"),
-        ("postgresql://u:hun@ter2@127.0.0.1:1/db", "cannot be used"),
-        ("postgresql://127.0.0.1:1/db?user=u&password=hunter2", "cannot be used"),
-        ("postgresql://u:hunter2@no-such-host.invalid/db", "no-such-host.invalid/db cannot"),
-        ("postgresql+asyncpg://u:hunter2@/db?host=/nonexistent", "cannot be used"),
-        ("mysql://u:hunter2@127.0.0.1/db", "must start with postgresql://"),
-    ],
-)
-def test_a_database_that_cannot_be_had_is_one_line(tmp_path: Path, url: str, words: str) -> None:
-    """The line says which setting to look at, and does not show the password to a screen."""
-    line = refusal(tmp_path, DATABASE_URL=url)
-    assert words in line
-    assert "DATABASE_URL" in line
-    assert not re.search("hunter2|ter2", line)
-
-
-def test_a_database_that_does_not_exist_is_named(tmp_path: Path, database_url: str) -> None:
-    """A typing error in the name is told apart from a server that is away."""
-    url = urlsplit(database_url)._replace(path="/no_such_database").geturl()
-    assert '"no_such_database" does not exist' in refusal(tmp_path, DATABASE_URL=url)
-
-
-async def test_a_wrong_password_is_one_line(tmp_path: Path) -> None:
-    """PostgreSQL's own words are enough, and the password is not among them."""
-    attempted: list[bytes] = []
-    server = await asyncio.start_server(
-        lambda r, w: _refuse_password(r, w, attempted), "127.0.0.1", 0
-    )
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        url = f"postgresql://alice:hunter2@127.0.0.1:{port}/db?sslmode=disable"
-        line = await asyncio.to_thread(refusal, tmp_path, DATABASE_URL=url)
-    assert attempted
-    assert 'password authentication failed for user "alice"' in line
-    assert "hunter2" not in line
-
-
-async def _refuse_password(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, attempted: list[bytes]
-) -> None:
-    """Speak PostgreSQL's protocol just far enough to refuse a clear-text password."""
-    size = int.from_bytes(await reader.readexactly(4), "big")
-    await reader.readexactly(size - 4)
-    writer.write(b"R" + (8).to_bytes(4, "big") + (3).to_bytes(4, "big"))
-    attempted.append(await reader.readexactly(5))
-    words = 'SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user "alice"\0\0'
-    writer.write(b"E" + (len(words) + 4).to_bytes(4, "big") + words.encode())
-    await writer.drain()
-    writer.close()
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("ACCESS_TOKEN_SECRET", "short"),
-        ("ACCESS_TOKEN_SECRET", ""),
-        ("REFRESH_TOKEN_SECRET", "your_super_secret_key"),
-        ("REFRESH_TOKEN_SECRET", ACCESS_SECRET),
-        ("DATABASE_POOL_SIZE", "0"),
-        pytest.param("LOG_LEVEL", "LOUD"),
-    ],
-)
-def test_a_setting_that_cannot_be_is_named(
-    tmp_path: Path, fresh_database: str, setting: str, value: str
-) -> None:
-    """The line names the setting; a secret that is refused is not repeated."""
-    settings = {"DATABASE_URL": fresh_database, setting: value}
-    line = refusal(tmp_path, "--port", "0", **settings)
-    assert setting in line
-    assert "SECRET" not in setting or not value or value not in line
-
-
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_logs_that_cannot_be_written_are_named(
-    tmp_path: Path, fresh_database: str, workers: str
-) -> None:
-    """Several workers, too, say it once and end, instead of failing again and again."""
-    settings = {"DATABASE_URL": fresh_database, "LOG_DIR": "/proc/nowhere"}
-    line = refusal(tmp_path, "--port", "0", "--workers", workers, **settings)
-    assert "LOG_DIR" in line or "/proc/nowhere" in line
-
-
 # --- Several processes ----------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory, fresh_database: str) -> Iterator[Server]:
-    """A server with three workers."""
-    with serving(tmp_path_factory.mktemp("three"), workers=3, DATABASE_URL=fresh_database) as it:
-        yield it
 
 
 async def test_servers_that_start_at_once_migrate_once(tmp_path: Path, database_url: str) -> None:
@@ -365,7 +272,7 @@ async def test_servers_that_start_at_once_migrate_once(tmp_path: Path, database_
     def start_all() -> None:
         with (
             launched(tmp_path / "a", DATABASE_URL=url) as a,
-            launched(tmp_path / "b", DATABASE_URL=url, workers=2) as b,
+            launched(tmp_path / "b", DATABASE_URL=url) as b,
         ):
             for server in (a, b):
                 wait_until_ready(server)
@@ -380,17 +287,17 @@ async def test_servers_that_start_at_once_migrate_once(tmp_path: Path, database_
 
 
 @needs_proc
-def test_every_worker_serves(three: Server) -> None:
-    """`--workers 3` is three times the processor time, or it is nothing."""
-    workers = three.workers()
-    assert len(workers) == 3
+def test_every_worker_serves(shared: Server) -> None:
+    """`--workers 2` is twice the processor time, or it is nothing."""
+    workers = shared.workers()
+    assert len(workers) == SEVERAL
     idle = {pid: sockets_of(pid) for pid in workers}
     held: list[socket.socket] = []
     try:
 
         def all_serve() -> bool:
             held.extend(
-                socket.create_connection(("127.0.0.1", three.port), timeout=5) for _ in range(30)
+                socket.create_connection(("127.0.0.1", shared.port), timeout=5) for _ in range(30)
             )
             time.sleep(0.1)
             return all(sockets_of(pid) > idle[pid] for pid in workers)
@@ -413,10 +320,10 @@ def sockets_of(pid: Pid) -> int:
 
 @pytest.mark.parametrize("how", ["ended", "disabled"])
 def test_who_is_out_is_out_of_every_worker_within_a_second(
-    three: Server, fresh_database: str, capsys: pytest.CaptureFixture[str], how: str
+    shared: Server, fresh_database: str, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
     """A stolen token must not live on in the memory of the other processes."""
-    with three.client() as thief, three.client() as owner:
+    with shared.client() as thief, shared.client() as owner:
         name = f"out{uuid4().hex[:8]}"
         token = sign_up(thief, name)
         credentials = {"username": name, "password": PASSWORD}
@@ -424,7 +331,7 @@ def test_who_is_out_is_out_of_every_worker_within_a_second(
             credentials["username"] = f"admin{uuid4().hex[:8]}"
             admin = [credentials["username"], f"{credentials['username']}@example.com"]
             made = run(
-                three.directory / "cli",
+                shared.directory / "cli",
                 *("user", "create", *admin, "--admin", "--password-stdin"),
                 stdin=PASSWORD + "\n",
                 DATABASE_URL=fresh_database,
@@ -440,7 +347,7 @@ def test_who_is_out_is_out_of_every_worker_within_a_second(
         def steal() -> None:
             while not stop.is_set():
                 began = time.monotonic()
-                with three.client(token) as fresh:
+                with shared.client(token) as fresh:
                     status = fresh.get("/api/me").status_code
                 (accepted if status == 200 else refused).append(began)
 
@@ -465,6 +372,16 @@ def test_who_is_out_is_out_of_every_worker_within_a_second(
         assert late < 1
         assert [began for began in refused if began > over + 1]
         assert min(refused) > over - 0.5
+
+
+@needs_proc
+def test_a_killed_worker_is_replaced(shared: Server) -> None:
+    """One crash costs its own requests and nothing else."""
+    before = shared.workers()
+    assert len(before) == SEVERAL
+    next(iter(before)).kill()
+    wait_for(lambda: len(shared.workers()) == SEVERAL and shared.workers() != before)
+    wait_until_ready(shared)
 
 
 # --- The database goes away -----------------------------------------------------------------------
@@ -558,11 +475,11 @@ def away(client: httpx.Client) -> Iterator[httpx.Response]:
 
 
 @needs_proc
-def test_a_database_that_hangs_does_not_hang_the_health_checks(directory: Path) -> None:
+def test_a_database_that_hangs_does_not_hang_the_health_checks(restarted: Server) -> None:
     """A frozen disk or a paused machine answers nothing, not even a refusal."""
-    with serving(directory) as server, server.client() as client:
+    with restarted.client() as client:
         token = sign_up(client)
-        frozen = descendants(server.process.pid)
+        frozen = descendants(restarted.process.pid)
         try:
             for pid in frozen:
                 os.kill(pid.number, signal.SIGSTOP)
@@ -574,7 +491,7 @@ def test_a_database_that_hangs_does_not_hang_the_health_checks(directory: Path) 
         finally:
             for pid in frozen:
                 os.kill(pid.number, signal.SIGCONT)
-        with server.client(token) as again:
+        with restarted.client(token) as again:
             wait_for(lambda: again.get("/api/me").status_code == 200, seconds=10)
 
 
@@ -605,7 +522,7 @@ def test_sigterm_finishes_the_requests_it_has_and_takes_no_new_ones(
 
 
 def test_sigterm_under_load_does_what_it_answers_and_no_more(
-    tmp_path: Path, fresh_database: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, fresh_database: str, shared: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each answer is true afterwards, and what got no answer was not done."""
     answered: list[str] = []
@@ -639,7 +556,7 @@ def test_sigterm_under_load_does_what_it_answers_and_no_more(
             thread.join()
         assert server.ended() == 0
     say(capsys, f"SIGTERM under load: {len(answered)} answered, {len(unanswered)} cut off")
-    with serving(tmp_path, DATABASE_URL=fresh_database) as server, server.client(token) as client:
+    with shared.client(token) as client:
         kept: set[str] = set()
         page = "/api/events?limit=200"
         while page:

@@ -24,6 +24,8 @@ import pytest
 
 from tests.conftest import PASSWORD
 from tests.e2e.conftest import (
+    EVERY_WAY,
+    SEVERAL,
     Pid,
     Server,
     assert_nothing_left,
@@ -39,10 +41,9 @@ KILLS: Final = int(os.environ.get("E2E_KILLS", "1"))
 CLIENTS: Final = 64
 WRITERS: Final = 16
 USERS: Final = 4
-WORKERS: Final = 3
 EDIT_SECONDS: Final = 3.0
 # So many requests are acknowledged before each kill, and a bit more.
-BEFORE_A_KILL: Final = 250
+BEFORE_A_KILL: Final = 250 if EVERY_WAY else 120
 RETRY_SECONDS: Final = 0.05
 PATIENCE_SECONDS: Final = 100.0
 REPLAYED: Final = "Idempotent-Replayed"
@@ -62,8 +63,8 @@ class User:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with three worker processes, on a database that waits for the disk."""
-    with serving(tmp_path_factory.mktemp("truth"), workers=WORKERS) as running:
+    """A server with several worker processes, on a database that waits for the disk."""
+    with serving(tmp_path_factory.mktemp("truth"), workers=SEVERAL) as running:
         yield running
         assert '"status":5' not in running.logs
         assert "traceback" not in running.logs
@@ -302,7 +303,7 @@ async def test_kill_9_among_16_writers_loses_nothing_and_does_nothing_twice(
         for life in range(KILLS + 1):
             with ExitStack() as stack:
                 server = await asyncio.to_thread(
-                    stack.enter_context, serving(tmp_path, workers=WORKERS, port=port)
+                    stack.enter_context, serving(tmp_path, workers=SEVERAL, port=port)
                 )
                 if not users:
                     users = [await sign_up(clients, server) for _ in range(USERS)]

@@ -465,8 +465,10 @@ async def test_what_is_no_token_is_not_valid(alice: User) -> None:
 async def test_a_sync_costs_what_has_changed(alice: User, bob: User, database: Database) -> None:
     """Of 1,000 own and 400 shared events, one that changed is one row of each index."""
     made = []
+    # Without them the table of reminders would be so small that it is rightly read as a whole.
+    reminders = [{"minutes_before": 10, "channel": "notification"}]
     for user, many in ((alice, 1_000), (bob, 400)):
-        batch = {"events": [meeting() for _ in range(many)]}
+        batch = {"events": [meeting(reminders=reminders) for _ in range(many)]}
         answer = await user.client.post("/api/events/batch", json=batch)
         made.append([event["id"] for event in answer.json()])
     for event_id in made[1]:
@@ -493,7 +495,7 @@ async def test_a_sync_costs_what_has_changed(alice: User, bob: User, database: D
     assert row is not None
     assert await copy.sync() == ({made[0][7], made[1][7]}, set())
     rows = dict(_read(orjson.loads(row[0])))
-    assert rows.keys() >= {"versions", "events", "grants"}
+    assert rows.keys() >= {"versions", "events", "grants", "reminders"}
     assert max(rows.values()) < 50, rows
 
 

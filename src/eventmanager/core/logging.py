@@ -38,16 +38,14 @@ def configure(directory: Path, *, level: str, stdout: bool) -> None:
             handler = SharedRotatingFileHandler(directory / f"{name}.log")
         handler.setFormatter(_JsonFormatter(name))
         logger = logging.getLogger(name)
-        for replaced in logger.handlers:
-            replaced.close()
-        logger.handlers = [handler]
+        _hand_over(logger, [handler])
         logger.setLevel(level.upper())
         logger.propagate = False
     # What uvicorn and other libraries have to say belongs there too, not on the terminal.
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
     for logger in (root, logging.getLogger("uvicorn")):
-        logger.handlers = logging.getLogger("app").handlers
+        _hand_over(logger, logging.getLogger("app").handlers)
         logger.propagate = False
     structlog.configure(
         processors=[
@@ -60,6 +58,18 @@ def configure(directory: Path, *, level: str, stdout: bool) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _hand_over(logger: logging.Logger, handlers: list[logging.Handler]) -> None:
+    """Let others write what a logger logs, and close those that did.
+
+    Each logger closes its own: a handler that was closed with one, but is still another's, opens
+    its file again for the next line.
+    """
+    for replaced in logger.handlers:
+        if replaced not in handlers:
+            replaced.close()
+    logger.handlers = handlers
 
 
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
