@@ -29,7 +29,7 @@ from eventmanager.core.middleware import BodyLimit, RequestContext
 from eventmanager.core.negotiation import Negotiation
 from eventmanager.core.pages import mount_pages
 from eventmanager.core.proxies import TrustedProxies
-from eventmanager.realtime.news import telling
+from eventmanager.realtime.news import NEWS_CONNECTIONS, NEWS_STATEMENT_SECONDS, telling
 from eventmanager.worker import background
 
 _LIMITS_OF_THEIR_OWN: Final = {
@@ -47,14 +47,22 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
         pool_size = settings.database_pool_size
         state = app.state
         state.started_s = time.monotonic()
-        async with Database.connect(
-            settings.database_url, pool_size=pool_size, must_answer=False
-        ) as database:
+        url = settings.database_url
+        async with (
+            Database.connect(url, pool_size=pool_size, must_answer=False) as database,
+            Database.connect(
+                url,
+                pool_size=NEWS_CONNECTIONS,
+                must_answer=False,
+                statement_s=NEWS_STATEMENT_SECONDS,
+            ) as news_database,
+        ):
             state.database = database
             with Passwords() as state.passwords:
                 async with (
                     telling(
                         database,
+                        through=news_database,
                         settings=settings,
                         clock=state.clock,
                         heard=state.background.wake,
@@ -62,7 +70,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
                     working(
                         database,
                         state.background,
-                        database_url=settings.database_url,
+                        database_url=url,
                         clock=state.clock,
                     )
                     if settings.background_tasks

@@ -98,8 +98,6 @@ class Hub:
         )
         self._sockets[user_id] += 1
         try:
-            quiet = await quiet_users(self._database, [user_id], now=self._clock.now())
-            subscriber.is_quiet = bool(quiet)
             admitted = asyncio.get_running_loop().create_future()
             self._newcomers[subscriber] = admitted
             self.wake()
@@ -228,6 +226,9 @@ class Hub:
     async def _admit(self, newcomers: list[Subscriber]) -> None:
         if not newcomers:
             return
+        # One statement, however many come at once.
+        users = {subscriber.user_id for subscriber in newcomers}
+        quiet = await quiet_users(self._database, users, now=self._clock.now())
         async with self._database.reading() as read:
             rows = await read.all(
                 queries.COMMITTED,
@@ -240,6 +241,7 @@ class Hub:
             if admitted is None or admitted.done():
                 continue
             subscriber.known, subscriber.until = known, self._cursor
+            subscriber.is_quiet = subscriber.user_id in quiet
             if subscriber.is_quiet and subscriber.after and subscriber.after < self._cursor:
                 # What it has missed waits as well.
                 subscriber.held = subscriber.after, self._cursor

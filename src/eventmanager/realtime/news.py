@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from eventmanager.core.clock import Clock
 from eventmanager.core.config import Settings
@@ -13,6 +14,10 @@ from eventmanager.realtime.presence.presences import Presences
 from eventmanager.realtime.presence.stores import CHANNEL as PRESENCE
 from eventmanager.realtime.relay import Relay
 from eventmanager.realtime.sessions import watching
+
+NEWS_CONNECTIONS: Final = 2
+NEWS_STATEMENT_SECONDS: Final = 3
+"""What is looked at again and again takes milliseconds; whoever waits longer waits in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +31,16 @@ class News:
 
 @asynccontextmanager
 async def telling(
-    database: Database, *, settings: Settings, clock: Clock, heard: Callable[[], None]
+    database: Database,
+    *,
+    through: Database,
+    settings: Settings,
+    clock: Clock,
+    heard: Callable[[], None],
 ) -> AsyncIterator[News]:
     """Tell what is committed through `database`, here and in every other process.
 
+    It is looked for `through` a pool of its own: requests that wait for locks must not hold it up.
     `heard` is called when there may be news, from here or elsewhere.
     """
 
@@ -38,10 +49,10 @@ async def telling(
         heard()
 
     async with (
-        Hub.running(database, clock=clock, sockets_per_user=settings.max_sockets_per_user) as hub,
-        watching(hub, database, clock=clock),
-        heeding_quiet_hours(hub, database, clock=clock),
-        Presences.running(database, redis_url=settings.redis_url, clock=clock) as presences,
+        Hub.running(through, clock=clock, sockets_per_user=settings.max_sockets_per_user) as hub,
+        watching(hub, through, clock=clock),
+        heeding_quiet_hours(hub, through, clock=clock),
+        Presences.running(through, redis_url=settings.redis_url, clock=clock) as presences,
         Relay.running(
             database_url=settings.database_url,
             redis_url=settings.redis_url,
