@@ -337,6 +337,45 @@ async def test_a_relay_that_loses_postgresql_listens_again(
         assert (await told(socket))["type"] == "permission_granted"
 
 
+async def test_a_relay_survives_whatever_ends_its_connection(
+    settings: Settings, aside: Connection, alice: User, bob: User
+) -> None:
+    """However often, and while it speaks: word gets around as fast as before."""
+    async with (
+        worker(settings) as one,
+        worker(settings) as other,
+        other.open(bob) as socket,
+        one.client(alice) as client,
+    ):
+        relays = [each.app.state.news.relay for each in (one, other)]
+
+        async def speak() -> None:
+            while True:
+                for each in relays:
+                    each.wake()
+                await asyncio.sleep(0)
+
+        speaking = asyncio.create_task(speak())
+        for _ in range(8):
+            await until(lambda: all(each._postgres is not None for each in relays))
+            await aside.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE application_name = 'eventmanager relay' AND datname = current_database()"
+            )
+            await until(lambda: any(each._postgres is None for each in relays))
+        speaking.cancel()
+        await until(lambda: all(each._postgres is not None for each in relays))
+        event_id = await make_event(alice)
+        await share(alice, event_id, bob, through=one)
+        await told(socket)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for number in range(10):
+            await client.put(f"/api/events/{event_id}", json={"title": f"Title {number}"})
+            assert (await told(socket))["type"] == "event_updated"
+        assert loop.time() - began < 4
+
+
 async def test_a_crowd_hears_too(settings: Settings, alice: User, aside: Connection) -> None:
     """Above a thousand users the hub reads everybody's messages instead of naming them."""
     async with worker(settings) as one, AsyncExitStack() as stack:

@@ -171,11 +171,15 @@ class Presences:
             self._forget(subscriber, event_id)
 
     def hear(self, word: str) -> None:
-        """Look at the events that another process names; without a word at all of them."""
-        if not word:
+        """Look at the events that another process names; without a word at all of them.
+
+        As after one that can't be read: who knows what it was to say.
+        """
+        try:
+            sender, event_ids = named(word)
+        except ValueError:
             self._begin_again()
             return
-        sender, event_ids = named(word)
         heard = self._watchers.keys() & event_ids
         if heard and sender != self._name:
             self._unread |= heard
