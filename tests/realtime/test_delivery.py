@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from eventmanager.accounts.models import GlobalRole
@@ -223,6 +224,30 @@ async def test_who_connects_meanwhile_hears_exactly_what_is_committed_after(
             async with here.client(alice) as client:
                 await client.put(f"/api/events/{event_id}", json={"title": "After"})
             assert (await told(later))["type"] == "event_updated"
+
+
+async def test_what_was_known_is_forgotten_once_it_is_settled(
+    here: Worker, aside: Connection, alice: User, bob: User
+) -> None:
+    """It is kept for the newcomer it concerns only, and not for as long as a socket is open."""
+    hub: Hub = here.app.state.news.hub
+    cursor = (await bob.client.get("/api/notifications/unread")).json()["cursor"]
+    other = await asyncpg.connect(here.app.state.settings.database_url)
+    async with here.open(alice) as of_alice:
+        late = aside.transaction()
+        await late.start()
+        await stage(aside, alice.id, "late")
+        await stage(other, bob.id, "known", count=3)
+        async with here.open(bob), here.open(bob, after=cursor):
+            of_bob = [one for one in hub.subscribers() if one.user_id == bob.id]
+            assert sorted(len(one.known) for one in of_bob) == [0, 3]
+            async with here.open(alice):
+                assert not any(one.known for one in hub.subscribers() if one.user_id == alice.id)
+            await late.commit()
+            assert (await told(of_alice))["type"] == "late"
+            await until(lambda: not any(one.known for one in hub.subscribers()))
+            assert not hub._knowing
+    await other.close()
 
 
 async def test_a_lost_wake_up_only_delays(here: Worker, aside: Connection, bob: User) -> None:

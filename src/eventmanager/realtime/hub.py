@@ -22,7 +22,7 @@ from eventmanager.realtime import queries
 from eventmanager.realtime.positions import START, Position
 from eventmanager.realtime.schemas import Message
 from eventmanager.realtime.service import last_of, quiet_users
-from eventmanager.realtime.subscriber import STOPPING, Backlog, Subscriber
+from eventmanager.realtime.subscriber import NOTHING, STOPPING, Backlog, Subscriber
 
 BATCH: Final = 256
 ROUND: Final = 256
@@ -51,6 +51,8 @@ class Hub:
         self._backlog = Backlog()
         self._subscribers: dict[UserId, set[Subscriber]] = {}
         self._newcomers: dict[Subscriber, asyncio.Future[None]] = {}
+        # Who was told nothing of what had been committed when they came, and up to where it stands.
+        self._knowing: list[tuple[Position, list[Subscriber]]] = []
         self._cursor = START
         self._woken = asyncio.Event()
         self._patience_s: float | None = None
@@ -169,8 +171,17 @@ class Hub:
         else:
             # What lies between is for others.
             self._cursor = max(self._cursor, last_of(rows[0]) or START)
+        self._forget_known()
         self._patience_s = self._until_next(unsettled=rows[0]["unsettled"])
         await self._admit(newcomers)
+
+    def _forget_known(self) -> None:
+        """Let go of what will not be met again."""
+        for newest, subscribers in self._knowing:
+            if newest <= self._cursor:
+                for subscriber in subscribers:
+                    subscriber.known = NOTHING
+        self._knowing = [some for some in self._knowing if some[0] > self._cursor]
 
     async def _begin(self) -> None:
         """Pass over all that was told while nobody listened."""
@@ -229,18 +240,28 @@ class Hub:
         # One statement, however many come at once.
         users = {subscriber.user_id for subscriber in newcomers}
         quiet = await quiet_users(self._database, users, now=self._clock.now())
-        async with self._database.reading() as read:
-            rows = await read.all(
-                queries.COMMITTED,
-                after_transaction=str(self._cursor.transaction_id),
-                after_position=self._cursor.number,
-            )
-        known = frozenset(row["id"] for row in rows)
+        # Who goes on after a message knows by its place what is new.
+        asking = [subscriber for subscriber in newcomers if subscriber.after is None]
+        rows = []
+        if asking:
+            async with self._database.reading() as read:
+                rows = await read.all(
+                    queries.COMMITTED,
+                    recipients=list({subscriber.user_id for subscriber in asking}),
+                    after_transaction=str(self._cursor.transaction_id),
+                    after_position=self._cursor.number,
+                )
+        if rows:
+            known = frozenset(row["id"] for row in rows)
+            for subscriber in asking:
+                subscriber.known = known
+            newest = max(Position(row["transaction_id"], row["position"]) for row in rows)
+            self._knowing.append((newest, asking))
         for subscriber in newcomers:
             admitted = self._newcomers.pop(subscriber, None)
             if admitted is None or admitted.done():
                 continue
-            subscriber.known, subscriber.until = known, self._cursor
+            subscriber.until = self._cursor
             subscriber.is_quiet = subscriber.user_id in quiet
             if subscriber.is_quiet and subscriber.after and subscriber.after < self._cursor:
                 # What it has missed waits as well.

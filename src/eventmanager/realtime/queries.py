@@ -56,8 +56,14 @@ _LAST: Final = """
 
 LAST: Final = query(_LAST)
 
-# What is committed after a cursor, settled or not.
-COMMITTED: Final = query(f"SELECT id FROM messages WHERE (transaction_id, position) > {_AFTER}")
+# What is committed for some users after a cursor, settled or not.
+COMMITTED: Final = query(f"""
+    SELECT DISTINCT m.id, CAST(CAST(m.transaction_id AS text) AS bigint) AS transaction_id,
+           m.position
+    FROM receipts r JOIN messages m USING (transaction_id, position)
+    WHERE r.recipient_id = ANY(CAST(:recipients AS uuid[]))
+      AND (r.transaction_id, r.position) > {_AFTER}
+""")
 
 # The next settled messages after a cursor, to the given recipients or, with null, to everybody. At
 # least one row, for the last settled message of all, if there is any, and whether younger ones wait
