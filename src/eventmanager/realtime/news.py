@@ -14,6 +14,7 @@ from eventmanager.realtime.presence.presences import Presences
 from eventmanager.realtime.presence.stores import CHANNEL as PRESENCE
 from eventmanager.realtime.relay import Relay
 from eventmanager.realtime.sessions import watching
+from eventmanager.realtime.settling import Settling
 
 NEWS_CONNECTIONS: Final = 2
 NEWS_STATEMENT_SECONDS: Final = 3
@@ -22,11 +23,12 @@ NEWS_STATEMENT_SECONDS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """The parts that others ask: the hub for a socket's place, the relay for the state of Redis."""
+    """The parts that others ask: such as the hub for a place, and whether news is held up."""
 
     hub: Hub
     relay: Relay
     presences: Presences
+    settling: Settling
 
 
 @asynccontextmanager
@@ -53,6 +55,7 @@ async def telling(
         watching(hub, through, clock=clock),
         heeding_quiet_hours(hub, through, clock=clock),
         Presences.running(through, redis_url=settings.redis_url, clock=clock) as presences,
+        Settling.running(through, clock=clock) as settling,
         Relay.running(
             database_url=settings.database_url,
             redis_url=settings.redis_url,
@@ -61,4 +64,4 @@ async def telling(
         ) as relay,
     ):
         database.on_news = relay.wake
-        yield News(hub, relay, presences)
+        yield News(hub, relay, presences, settling)

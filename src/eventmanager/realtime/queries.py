@@ -89,6 +89,30 @@ NEXT: Final = query(f"""
     ORDER BY m.transaction_id, m.position
 """)
 
+# If messages have waited for more than so many seconds to be settled: how long, and for whom. That
+# is the oldest of all transactions of the server that have a number, in whichever database. Columns
+# of it are null where we may not see them.
+HOLD_UP: Final = query("""
+    SELECT CAST(waiting.seconds AS float8) AS waiting_s, oldest.pid, oldest.gid,
+           CAST(oldest.database AS text) AS database, oldest.application_name,
+           CAST(extract(epoch FROM clock_timestamp() - oldest.since) AS float8) AS age_s
+    FROM (
+        SELECT extract(epoch FROM CAST(:now AS timestamptz) - min(occurred_at)) AS seconds
+        FROM messages WHERE transaction_id >= pg_snapshot_xmin(pg_current_snapshot())
+    ) waiting
+    LEFT JOIN LATERAL (
+        SELECT * FROM (
+            SELECT backend_xid AS xid, pid, CAST(NULL AS text) AS gid, datname AS database,
+                   application_name, xact_start AS since
+            FROM pg_stat_activity WHERE backend_xid IS NOT NULL
+            UNION ALL
+            SELECT transaction, NULL, gid, database, NULL, prepared FROM pg_prepared_xacts
+        ) running
+        ORDER BY age(xid) DESC LIMIT 1
+    ) oldest ON true
+    WHERE waiting.seconds > CAST(:seconds AS float8)
+""")
+
 # The caller's settled messages between two positions, but for what the caller's session did itself.
 # At least one row, for whether what came after the first of them is no longer kept, or it is of no
 # message that has been read here.
