@@ -11,6 +11,7 @@ from contextlib import aclosing, asynccontextmanager, nullcontext
 from typing import Final
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from eventmanager import api
 from eventmanager.accounts import access
@@ -37,6 +38,27 @@ _LIMITS_OF_THEIR_OWN: Final = {
     "/api/auth/token": "login",
     "/api/auth/refresh": "refresh",
 }
+# What pages of other origins may send, and read, beyond what browsers let everybody.
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_ASKED_WITH: Final = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "Last-Event-ID",
+    "X-Request-ID",
+)
+_ANSWERED_WITH: Final = (
+    "ETag",
+    "Link",
+    "Location",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "Retry-After",
+    "X-Request-ID",
+)
 
 
 def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
@@ -106,6 +128,18 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     app.add_middleware(
         BodyLimit, limit_bytes=MEBIBYTE, exceptions={"/api/events/batch": 8 * MEBIBYTE}
     )
+    if settings.cors_origins:
+        # Outside of all that may refuse, so that a page can read why.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=_METHODS,
+            allow_headers=_ASKED_WITH,
+            expose_headers=_ANSWERED_WITH,
+            # The refresh token's cookie is SameSite=Strict: it comes along only from pages of our
+            # own site, and only those that are listed may read the answer.
+            allow_credentials=True,
+        )
     app.add_middleware(RequestContext)
     if settings.trusted_proxies:
         app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
