@@ -9,12 +9,14 @@ import orjson
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
 
 from eventmanager.core.config import Settings
 from eventmanager.core.ids import SessionId, UserId, uuid7
 from eventmanager.realtime import protocol
 from eventmanager.realtime import subscriber as subscriber_module
-from eventmanager.realtime.letters import Letter
+from eventmanager.realtime.letters import MSGPACK, Letter
+from eventmanager.realtime.positions import write_position
 from eventmanager.realtime.subscriber import (
     QUEUED_BYTES,
     QUEUED_MESSAGES,
@@ -83,7 +85,9 @@ async def test_an_ended_session_opens_no_socket(here: Worker, bob: User) -> None
     assert (status, problem["code"]) == (401, "session_ended")
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "//", ""])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "//", "", "http://["]
+)
 async def test_a_page_of_another_origin_is_refused(
     here: Worker, settings: Settings, bob: User, origin: str
 ) -> None:
@@ -266,6 +270,35 @@ async def test_a_server_that_cannot_refuse_closes_at_once(here: Worker) -> None:
     await here.app(scope, receive, send)
     assert [message["type"] for message in said] == ["websocket.accept", "websocket.close"]
     assert (said[1]["code"], said[1]["reason"]) == (4401, "unauthenticated")
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "reason"),
+    [
+        ("ticket=nonsense", 4401, "invalid_token"),
+        ("ticket=", 4401, "unauthenticated"),
+        ("after=nonsense", 4422, "invalid_cursor"),
+        (f"after={write_position(2**62, 1)}", 4410, "cursor_expired"),
+    ],
+)
+async def test_a_page_can_read_why_its_socket_is_refused(
+    here: Worker, settings: Settings, bob: User, query: str, code: int, reason: str
+) -> None:
+    """Browsers show a page nothing of a handshake's answer, so the close says it."""
+    headers = {"Origin": f"http://127.0.0.1:{here.port}"}
+    if "ticket" not in query:
+        headers["Authorization"] = bob.client.headers["Authorization"]
+    url = f"{here.url}?{query}"
+    async with connect(
+        url, additional_headers=headers, subprotocols=[Subprotocol(MSGPACK)], proxy=None
+    ) as socket:
+        # A browser fails a socket whose subprotocol is not answered, before it hears a close.
+        assert socket.subprotocol == MSGPACK
+        assert await close_code(socket) == code
+        assert socket.close_reason == reason
+    if code == 4401:
+        line = log_lines(settings, "security")[-1]
+        assert (line["event"], line["code"], line["status"]) == ("refused", reason, 401)
 
 
 async def test_a_subscribers_queue_is_bounded() -> None:
