@@ -2,13 +2,14 @@
 
 import asyncio
 import socket as sockets
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 import orjson
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from eventmanager.core.config import Settings
@@ -190,6 +191,47 @@ async def test_a_peer_that_never_reads_again_is_dropped(
             await stage(aside, bob.id, "much", count=100, size=30_000)
             await until(lambda: not one.server.server_state.connections)
             await until(lambda: not one.app.state.news.hub.subscribers())
+        finally:
+            client.transport.abort()
+
+
+async def test_a_client_that_floods_pings_is_closed(here: Worker, bob: User) -> None:
+    """Each one is answered, so they are counted as messages are; a few at once are nothing."""
+    async with here.open(bob, ping_interval=None) as socket:
+        pongs = [await socket.ping() for _ in range(40)]
+        async with asyncio.timeout(5):
+            await asyncio.gather(*pongs)
+        with suppress(ConnectionClosed):
+            for _ in range(200):
+                await socket.ping()
+        assert await close_code(socket) == 1008
+
+
+PING = b"\x89\x80\x00\x00\x00\x00"
+EMPTY_PONG = b"\x8a\x80\x00\x00\x00\x00"
+EMPTY_PART = b"\x00\x80\x00\x00\x00\x00"
+
+
+@pytest.mark.parametrize(
+    ("first", "frame"),
+    [(PING, PING), (PING, EMPTY_PONG), (b"\x01" + EMPTY_PART[1:], EMPTY_PART)],
+)
+async def test_a_client_that_floods_and_reads_nothing_is_dropped(
+    settings: Settings, bob: User, first: bytes, frame: bytes
+) -> None:
+    """Its answers would pile up here for as long as it likes."""
+    async with worker(settings, send_buffer_bytes=4096) as one:
+        client = await one.open(bob, sock=narrow(one.port), max_queue=1, ping_interval=None)
+        try:
+            (connection,) = one.server.server_state.connections
+            client.transport.pause_reading()
+            for _ in range(50):
+                client.transport.write(first + frame * 1000)
+                first = b""
+                await asyncio.sleep(0.01)
+                size = connection.transport.get_write_buffer_size()
+                assert size < 64 * 1024
+            await until(lambda: not one.server.server_state.connections)
         finally:
             client.transport.abort()
 

@@ -43,7 +43,8 @@ pass over what you don't know.
 """
 CLOSE_CODES: Final[Mapping[int, str]] = {
     1007: "A text was not UTF-8.",
-    1008: "Too many messages: more than 20 a second. The error `too_many_messages` came before.",
+    1008: "Too many messages: more than 20 a second. The error `too_many_messages` came before."
+    " Or as many pings.",
     1009: "A message of the client was longer than 64 KiB.",
     1011: "Something went wrong on the server: connect again.",
     1012: "The server restarts: connect again.",
