@@ -190,6 +190,38 @@ async def test_a_stranger_may_neither_say_nor_see(
         assert (await told(stranger))["type"] == "announced"
 
 
+async def test_of_what_one_may_not_read_nothing_is_looked_up(
+    here: Worker, alice: User, bob: User
+) -> None:
+    """A thousand ids of nothing cost one look at the grants, and no more at every heartbeat."""
+    event_id = await shared(alice, bob)
+    presences = here.app.state.news.presences
+    async with here.open(bob) as watching:
+        await watch(watching, event_id, *(str(uuid7()) for _ in range(999)))
+        assert await listed(watching) == {}
+        assert [str(watched) for watched in presences._watchers] == [event_id]
+    await until(lambda: not presences._watched)
+    assert not any((presences._watchers, presences._unchecked, presences._due))
+
+
+async def test_who_may_read_an_event_later_sees_who_is_there(
+    two_workers: tuple[Worker, Worker], alice: User, bob: User
+) -> None:
+    """At once, and not with the next change: when it is shared, and when it is restored."""
+    one, other = two_workers
+    event_id = await make_event(alice)
+    async with one.open(alice) as socket, other.open(bob) as watching:
+        await watch(watching, event_id)
+        await watch(socket, event_id)
+        await say(socket, event_id, "editing")
+        await lists(socket, {alice.username: "editing"})
+        await share(alice, event_id, bob)
+        assert await listed(watching) == {alice.username: "editing"}
+        await alice.client.delete(f"/api/events/{event_id}")
+        await alice.client.post(f"/api/events/{event_id}/restore")
+        assert await listed(watching) in ({}, {alice.username: "editing"})
+
+
 @pytest.mark.parametrize("ended", ["revoked", "deleted"])
 async def test_a_user_who_may_no_longer_read_an_event_is_gone_from_it(
     two_workers: tuple[Worker, Worker],

@@ -6,7 +6,7 @@ one cursor into the order of messages, so a message is read once however many so
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -17,12 +17,13 @@ from eventmanager.accounts.sessions import Caller
 from eventmanager.core.clock import Clock
 from eventmanager.core.database import Database
 from eventmanager.core.errors import TooManySockets, Unavailable
-from eventmanager.core.ids import SessionId, UserId
+from eventmanager.core.ids import EventId, SessionId, UserId
 from eventmanager.realtime import queries
 from eventmanager.realtime.positions import START, Position
 from eventmanager.realtime.schemas import Message
 from eventmanager.realtime.service import last_of, quiet_users
 from eventmanager.realtime.subscriber import NOTHING, STOPPING, Backlog, Subscriber
+from eventmanager.realtime.types import NotificationType
 
 BATCH: Final = 256
 ROUND: Final = 256
@@ -36,12 +37,16 @@ POLL_SECONDS: Final = 1.0
 SETTLING_SECONDS: Final = 0.03
 SETTLING_MOST_SECONDS: Final = 0.25
 REST_SECONDS: Final = 0.01
+_GIVING_ACCESS: Final = {NotificationType.PERMISSION_GRANTED, NotificationType.EVENT_RESTORED}
 
 _log = structlog.get_logger("app")
 
 
 class Hub:
-    """The open sockets of this process, and how far the messages are read for them."""
+    """The open sockets of this process, and how far the messages are read for them.
+
+    `on_access` is called when the user of one may read an event that they could not read before.
+    """
 
     def __init__(self, database: Database, *, clock: Clock, sockets_per_user: int) -> None:
         self._database = database
@@ -57,6 +62,7 @@ class Hub:
         self._woken = asyncio.Event()
         self._patience_s: float | None = None
         self._fails = False
+        self.on_access: Callable[[Subscriber, EventId], None] = lambda _, __: None
 
     @classmethod
     @asynccontextmanager
@@ -210,6 +216,9 @@ class Hub:
                 # Here, so that a message that cannot be written keeps no other from its recipients.
                 message.letter(user_id)
                 mail.setdefault(user_id, []).append(message)
+                if message.type in _GIVING_ACCESS and message.event_id is not None:
+                    for subscriber in self._subscribers[user_id]:
+                        self.on_access(subscriber, EventId(message.event_id))
 
     async def _hand_out(self, mail: dict[UserId, list[Message]]) -> None:
         """Give each socket at once all that is new to it: one write, however many messages."""

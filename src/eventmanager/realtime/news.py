@@ -64,4 +64,5 @@ async def telling(
         ) as relay,
     ):
         database.on_news = relay.wake
+        hub.on_access = presences.look_again
         yield News(hub, relay, presences, settling)
