@@ -38,7 +38,8 @@ _AFTER: Final = f"({_TRANSACTION}, CAST(:after_position AS bigint))"
 # What is handed out is older than every running transaction; a cursor that is not was given out by
 # another database, or by this one before it was restored.
 _EXPIRED: Final = f"""
-    (EXISTS (SELECT FROM purge_mark p WHERE (p.transaction_id, p.position) > {_AFTER})
+    (EXISTS (SELECT FROM purge_marks p WHERE p.user_id = CAST(:caller_id AS uuid)
+             AND (p.transaction_id, p.position) > {_AFTER})
      OR {_TRANSACTION} >= s.xmin)"""
 
 # The message `m`, but for who is to be told.
@@ -134,7 +135,7 @@ BETWEEN: Final = query(f"""
     ORDER BY m.transaction_id, m.position
 """)
 
-# Whether a cursor is too old, or of no message that has been read here.
+# Whether a cursor is too old for the caller, or of no message that has been read here.
 EXPIRED: Final = query(f"""
     SELECT {_EXPIRED} AS expired FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin) s
 """)
@@ -156,7 +157,7 @@ READ: Final = query(f"""
 """)
 
 # How many settled messages of what others did the caller has not read, up to a limit; and the last
-# settled message of all, which may be purged by now, if there was any.
+# settled message of all, or the last that was purged of the caller's, if there was any.
 UNREAD: Final = query(f"""
     SELECT last.*, unread.unread FROM (
       SELECT count(*) AS unread FROM (
@@ -175,13 +176,14 @@ UNREAD: Final = query(f"""
         SELECT * FROM (
             ({_LAST})
             UNION ALL
-            SELECT CAST(CAST(transaction_id AS text) AS bigint), position FROM purge_mark
+            SELECT CAST(CAST(transaction_id AS text) AS bigint), position
+            FROM purge_marks WHERE user_id = :caller_id
         ) either
         ORDER BY last_transaction_id DESC, last_position DESC LIMIT 1
     ) last ON true
 """)
 
-# Deletes those of the oldest messages that are old enough, and remembers the last of them.
+# Deletes those of the oldest messages that are old enough, and remembers the last one of each user.
 PURGE: Final = query("""
     WITH oldest AS MATERIALIZED (
         SELECT transaction_id, position, occurred_at FROM messages
@@ -194,12 +196,13 @@ PURGE: Final = query("""
           AND oldest.occurred_at < :before
         RETURNING m.transaction_id, m.position
     ), remembered AS (
-        INSERT INTO purge_mark (transaction_id, position)
-        SELECT transaction_id, position FROM purged
-        ORDER BY transaction_id DESC, position DESC LIMIT 1
-        ON CONFLICT (is_only) DO UPDATE
+        INSERT INTO purge_marks (user_id, transaction_id, position)
+        SELECT DISTINCT ON (r.recipient_id) r.recipient_id, transaction_id, position
+        FROM purged JOIN receipts r USING (transaction_id, position)
+        ORDER BY r.recipient_id, transaction_id DESC, position DESC
+        ON CONFLICT (user_id) DO UPDATE
         SET transaction_id = excluded.transaction_id, position = excluded.position
-        WHERE (purge_mark.transaction_id, purge_mark.position)
+        WHERE (purge_marks.transaction_id, purge_marks.position)
               < (excluded.transaction_id, excluded.position)
     )
     SELECT count(*) AS purged FROM purged

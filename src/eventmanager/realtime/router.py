@@ -42,8 +42,8 @@ from eventmanager.realtime.subscriber import Subscriber
 
 DENIAL_EXTENSION: Final = "websocket.http.response"
 _EXPIRED: Final = (
-    "`cursor_expired`: what came after the cursor is no longer kept (`NOTIFICATION_DAYS`), or the"
-    " cursor is of another database. Begin again at `restart`"
+    "`cursor_expired`: some of what came after the cursor is no longer kept (`NOTIFICATION_DAYS`),"
+    " or the cursor is of another database. Begin again at `restart`"
 )
 
 router: Final = APIRouter(prefix="/api/notifications", tags=["notifications"])
@@ -141,7 +141,7 @@ async def _subscriber(
     if last_event_id:
         after = read_position(last_event_id, loc=("header", "Last-Event-ID"))
     if after is not None:
-        await service.check_kept(db, after)
+        await service.check_kept(db, reader=caller.user_id, after=after)
     news: News = request.app.state.news
     async with news.hub.subscribed(caller, after=after) as subscriber:
         yield subscriber
@@ -190,7 +190,7 @@ async def notifications(websocket: WebSocket) -> None:
     subprotocol = MSGPACK if packed else None
     try:
         caller = await _caller(websocket)
-        after = await _resumed(websocket, database)
+        after = await _resumed(websocket, database, caller=caller)
         news: News = websocket.app.state.news
         async with news.hub.subscribed(caller, after=after) as subscriber:
             await websocket.accept(subprotocol)
@@ -246,10 +246,10 @@ async def _caller(websocket: WebSocket) -> Caller:
     return await caller_with_ticket(websocket, ticket)
 
 
-async def _resumed(websocket: WebSocket, database: Database) -> Position | None:
+async def _resumed(websocket: WebSocket, database: Database, *, caller: Caller) -> Position | None:
     cursor = websocket.query_params.get("after")
     if not cursor:
         return None
     after = read_position(cursor)
-    await service.check_kept(database, after)
+    await service.check_kept(database, reader=caller.user_id, after=after)
     return after
