@@ -37,7 +37,8 @@ Sign in with **Authorize** (any registered user), or `POST /api/auth/login` and 
 * Changes of the events you may read arrive as JSON messages on the WebSocket
   `/api/ws/notifications`, opened with the same `Authorization` header, or by a page with
   `?ticket=` from `POST /api/auth/ws-ticket`. `?after=` goes on from a message's `cursor`; close
-  code 4410 (410 `cursor_expired` before it is open) says that what came after it is gone.
+  code 4410 (or 410 `cursor_expired` before it is open) says that what came after it is gone. A
+  page reads any refusal as a close with 4000 plus the status, and the `code` as the reason.
   `asyncapi.yaml` describes every message, and what clients may say.
 * `POST /api/webhooks` has them posted to a URL of yours, signed as Standard Webhooks says.
 """

@@ -11,6 +11,7 @@ from contextlib import aclosing, asynccontextmanager, nullcontext
 from typing import Final
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from eventmanager import api
 from eventmanager.accounts import access
@@ -29,7 +30,7 @@ from eventmanager.core.middleware import BodyLimit, RequestContext
 from eventmanager.core.negotiation import Negotiation
 from eventmanager.core.pages import mount_pages
 from eventmanager.core.proxies import TrustedProxies
-from eventmanager.realtime.news import telling
+from eventmanager.realtime.news import NEWS_CONNECTIONS, NEWS_STATEMENT_SECONDS, telling
 from eventmanager.worker import background
 
 _LIMITS_OF_THEIR_OWN: Final = {
@@ -37,6 +38,27 @@ _LIMITS_OF_THEIR_OWN: Final = {
     "/api/auth/token": "login",
     "/api/auth/refresh": "refresh",
 }
+# What pages of other origins may send, and read, beyond what browsers let everybody.
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_ASKED_WITH: Final = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "Last-Event-ID",
+    "X-Request-ID",
+)
+_ANSWERED_WITH: Final = (
+    "ETag",
+    "Link",
+    "Location",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "Retry-After",
+    "X-Request-ID",
+)
 
 
 def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
@@ -47,14 +69,22 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
         pool_size = settings.database_pool_size
         state = app.state
         state.started_s = time.monotonic()
-        async with Database.connect(
-            settings.database_url, pool_size=pool_size, must_answer=False
-        ) as database:
+        url = settings.database_url
+        async with (
+            Database.connect(url, pool_size=pool_size, must_answer=False) as database,
+            Database.connect(
+                url,
+                pool_size=NEWS_CONNECTIONS,
+                must_answer=False,
+                statement_s=NEWS_STATEMENT_SECONDS,
+            ) as news_database,
+        ):
             state.database = database
             with Passwords() as state.passwords:
                 async with (
                     telling(
                         database,
+                        through=news_database,
                         settings=settings,
                         clock=state.clock,
                         heard=state.background.wake,
@@ -62,7 +92,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
                     working(
                         database,
                         state.background,
-                        database_url=settings.database_url,
+                        database_url=url,
                         clock=state.clock,
                     )
                     if settings.background_tasks
@@ -98,6 +128,18 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     app.add_middleware(
         BodyLimit, limit_bytes=MEBIBYTE, exceptions={"/api/events/batch": 8 * MEBIBYTE}
     )
+    if settings.cors_origins:
+        # Outside of all that may refuse, so that a page can read why.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=_METHODS,
+            allow_headers=_ASKED_WITH,
+            expose_headers=_ANSWERED_WITH,
+            # The refresh token's cookie is SameSite=Strict: it comes along only from pages of our
+            # own site, and only those that are listed may read the answer.
+            allow_credentials=True,
+        )
     app.add_middleware(RequestContext)
     if settings.trusted_proxies:
         app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)

@@ -21,6 +21,7 @@ from eventmanager.core.config import Settings
 from eventmanager.core.database import Reading
 from eventmanager.core.embedded import running_postgres
 from eventmanager.migrations import newest_revision
+from eventmanager.realtime.settling import hold_up
 from eventmanager.worker import background
 
 PATIENCE_SECONDS: Final = 3.0
@@ -147,7 +148,9 @@ async def _database(settings: Settings) -> Sequence[Finding]:
             schema = await _schema(connection)
             found.append(schema)
             if schema.is_well:
-                found += await _work(Reading(connection), settings)  # type: ignore[arg-type]  # no pool
+                read = Reading(connection)  # type: ignore[arg-type]  # no pool
+                found.append(await _news(read))
+                found += await _work(read, settings)
     except _AWAY as error:
         advice = "Check DATABASE_URL, and that the server runs and accepts connections."
         found.append(Finding("Database", _reason(error), advice))
@@ -203,6 +206,32 @@ async def _schema(connection: "asyncpg.Connection[asyncpg.Record]") -> Finding:
         "Schema",
         f"revision {found}; this release has {newest}",
         "Run `eventmanager migrate`; if the database is the newer one, upgrade Event Manager.",
+    )
+
+
+async def _news(read: Reading) -> Finding:
+    """Tell whether messages are told, or what transaction they wait for."""
+    found = await hold_up(read, now=datetime.now(UTC))
+    if found is None:
+        return Finding("News", "told")
+    waits = f"waits for {found.waiting_s:.0f} s for"
+    if found.pid is None and found.gid is None:
+        return Finding(
+            "News",
+            f"{waits} a transaction of another user of the server",
+            "Grant pg_read_all_stats to the user of DATABASE_URL, and ask again.",
+        )
+    age = f"of database {found.database}, open for {found.age_s:.0f} s"
+    if found.gid is not None:
+        return Finding(
+            "News",
+            f"{waits} the prepared transaction '{found.gid}' {age}",
+            f"End it there: COMMIT PREPARED or ROLLBACK PREPARED '{found.gid}'.",
+        )
+    return Finding(
+        "News",
+        f"{waits} a transaction of process {found.pid} ({found.application_name}) {age}",
+        f"Have it ended, or end it: SELECT pg_terminate_backend({found.pid}).",
     )
 
 

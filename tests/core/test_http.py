@@ -101,7 +101,7 @@ async def test_health_names_what_works(settings: Settings) -> None:
     async with started(settings) as app, client_of(app) as client:
         answer = await client.get("/health")
         assert answer.status_code == 200
-        assert answer.json().keys() == {"status", "db", "redis", "version", "tasks"}
+        assert answer.json().keys() == {"status", "db", "redis", "version", "news", "tasks"}
         assert (answer.json()["status"], answer.json()["db"]) == ("ok", "ok")
         assert (await client.get("/health/ready")).status_code == 200
         assert (await client.get("/health/live")).json() == {"status": "ok"}

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 from alembic import command
 
-from eventmanager.migrations import configuration, migrate
+from eventmanager.migrations import configuration, migrate, upgrade
 
 
 def _check(url: str) -> None:
@@ -18,6 +18,35 @@ def _check(url: str) -> None:
 async def test_models_and_migrations_agree(database_url: str) -> None:
     """A model changed without a migration fails here (Alembic would generate one)."""
     await asyncio.to_thread(_check, database_url)
+
+
+async def test_what_was_purged_before_may_have_been_anybodys(database_url: str) -> None:
+    """Who was there when one mark was kept for all stays safe by it; later ones need none."""
+    admin = await asyncpg.connect(database_url)
+    await admin.execute("CREATE DATABASE marked")
+    try:
+        url = urlunsplit(urlsplit(database_url)._replace(path="/marked"))
+        await asyncio.to_thread(upgrade, url, "0006")
+        connection = await asyncpg.connect(url)
+        make = """
+            INSERT INTO users (id, username, email, password_hash, created_at)
+            VALUES (gen_random_uuid(), $1::text, $1::text, '', now())"""
+        for name in ("ada", "grace"):
+            await connection.execute(make, name)
+        await connection.execute(
+            "INSERT INTO purge_mark (transaction_id, position) VALUES ('700', 42)"
+        )
+        await asyncio.to_thread(upgrade, url)
+        await connection.execute(make, "later")
+        marks = await connection.fetch(
+            "SELECT username, transaction_id::text, position"
+            " FROM purge_marks JOIN users ON users.id = user_id ORDER BY username"
+        )
+        assert [tuple(mark) for mark in marks] == [("ada", "700", 42), ("grace", "700", 42)]
+        await connection.close()
+    finally:
+        await admin.execute("DROP DATABASE marked WITH (FORCE)")
+        await admin.close()
 
 
 async def test_two_starts_at_once_migrate_one_after_the_other(database_url: str) -> None:

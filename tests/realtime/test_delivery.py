@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from eventmanager.accounts.models import GlobalRole
@@ -225,6 +226,30 @@ async def test_who_connects_meanwhile_hears_exactly_what_is_committed_after(
             assert (await told(later))["type"] == "event_updated"
 
 
+async def test_what_was_known_is_forgotten_once_it_is_settled(
+    here: Worker, aside: Connection, alice: User, bob: User
+) -> None:
+    """It is kept for the newcomer it concerns only, and not for as long as a socket is open."""
+    hub: Hub = here.app.state.news.hub
+    cursor = (await bob.client.get("/api/notifications/unread")).json()["cursor"]
+    other = await asyncpg.connect(here.app.state.settings.database_url)
+    async with here.open(alice) as of_alice:
+        late = aside.transaction()
+        await late.start()
+        await stage(aside, alice.id, "late")
+        await stage(other, bob.id, "known", count=3)
+        async with here.open(bob), here.open(bob, after=cursor):
+            of_bob = [one for one in hub.subscribers() if one.user_id == bob.id]
+            assert sorted(len(one.known) for one in of_bob) == [0, 3]
+            async with here.open(alice):
+                assert not any(one.known for one in hub.subscribers() if one.user_id == alice.id)
+            await late.commit()
+            assert (await told(of_alice))["type"] == "late"
+            await until(lambda: not any(one.known for one in hub.subscribers()))
+            assert not hub._knowing
+    await other.close()
+
+
 async def test_a_lost_wake_up_only_delays(here: Worker, aside: Connection, bob: User) -> None:
     """Rows that somebody wrote without a word are found within a second or so."""
     async with here.open(bob) as socket:
@@ -335,6 +360,45 @@ async def test_a_relay_that_loses_postgresql_listens_again(
         await until(lambda: all(each._postgres is not None for each in relays))
         await share(alice, await make_event(alice), bob, through=one)
         assert (await told(socket))["type"] == "permission_granted"
+
+
+async def test_a_relay_survives_whatever_ends_its_connection(
+    settings: Settings, aside: Connection, alice: User, bob: User
+) -> None:
+    """However often, and while it speaks: word gets around as fast as before."""
+    async with (
+        worker(settings) as one,
+        worker(settings) as other,
+        other.open(bob) as socket,
+        one.client(alice) as client,
+    ):
+        relays = [each.app.state.news.relay for each in (one, other)]
+
+        async def speak() -> None:
+            while True:
+                for each in relays:
+                    each.wake()
+                await asyncio.sleep(0)
+
+        speaking = asyncio.create_task(speak())
+        for _ in range(8):
+            await until(lambda: all(each._postgres is not None for each in relays))
+            await aside.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE application_name = 'eventmanager relay' AND datname = current_database()"
+            )
+            await until(lambda: any(each._postgres is None for each in relays))
+        speaking.cancel()
+        await until(lambda: all(each._postgres is not None for each in relays))
+        event_id = await make_event(alice)
+        await share(alice, event_id, bob, through=one)
+        await told(socket)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for number in range(10):
+            await client.put(f"/api/events/{event_id}", json={"title": f"Title {number}"})
+            assert (await told(socket))["type"] == "event_updated"
+        assert loop.time() - began < 4
 
 
 async def test_a_crowd_hears_too(settings: Settings, alice: User, aside: Connection) -> None:

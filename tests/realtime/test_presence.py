@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+import redis
 import uvicorn
 from websockets.asyncio.client import ClientConnection
 
@@ -16,7 +17,7 @@ from eventmanager.core.config import Settings
 from eventmanager.core.ids import EventId, UserId, uuid7
 from eventmanager.realtime.presence import presences as presence
 from eventmanager.realtime.presence.presences import who
-from eventmanager.realtime.presence.stores import WORDS, PostgresStore, Said, named, words
+from eventmanager.realtime.presence.stores import CHANNEL, WORDS, PostgresStore, Said, named, words
 from eventmanager.realtime.wire import State
 from tests.conftest import MakeUser, User
 from tests.realtime.conftest import (
@@ -187,6 +188,38 @@ async def test_a_stranger_may_neither_say_nor_see(
         # What the stranger hears next is the answer to this, and no list.
         await say(stranger, event_id, "away")
         assert (await told(stranger))["type"] == "announced"
+
+
+async def test_of_what_one_may_not_read_nothing_is_looked_up(
+    here: Worker, alice: User, bob: User
+) -> None:
+    """A thousand ids of nothing cost one look at the grants, and no more at every heartbeat."""
+    event_id = await shared(alice, bob)
+    presences = here.app.state.news.presences
+    async with here.open(bob) as watching:
+        await watch(watching, event_id, *(str(uuid7()) for _ in range(999)))
+        assert await listed(watching) == {}
+        assert [str(watched) for watched in presences._watchers] == [event_id]
+    await until(lambda: not presences._watched)
+    assert not any((presences._watchers, presences._unchecked, presences._due))
+
+
+async def test_who_may_read_an_event_later_sees_who_is_there(
+    two_workers: tuple[Worker, Worker], alice: User, bob: User
+) -> None:
+    """At once, and not with the next change: when it is shared, and when it is restored."""
+    one, other = two_workers
+    event_id = await make_event(alice)
+    async with one.open(alice) as socket, other.open(bob) as watching:
+        await watch(watching, event_id)
+        await watch(socket, event_id)
+        await say(socket, event_id, "editing")
+        await lists(socket, {alice.username: "editing"})
+        await share(alice, event_id, bob)
+        assert await listed(watching) == {alice.username: "editing"}
+        await alice.client.delete(f"/api/events/{event_id}")
+        await alice.client.post(f"/api/events/{event_id}/restore")
+        assert await listed(watching) in ({}, {alice.username: "editing"})
 
 
 @pytest.mark.parametrize("ended", ["revoked", "deleted"])
@@ -414,6 +447,35 @@ async def test_a_worker_that_stops_takes_its_users_along(
             await say(socket, event_id, "viewing")
             await lists(watching, {bob.username: "viewing"})
         await lists(watching, {}, seconds=2)
+
+
+GARBAGE = [b"nonsense", b"somebody 123,,", b"\xff\xfe", b"a b c", b"x " + b"0" * 32 + b",y"]
+
+
+async def test_a_word_that_nobody_understands_hinders_nothing(
+    settings: Settings, redis_server: RedisServer, aside: Connection, alice: User, bob: User
+) -> None:
+    """Whoever may publish on the channel, presence and news come across workers as before."""
+    event_id = await shared(alice, bob)
+    with_redis = settings.model_copy(update={"redis_url": redis_server.url})
+    async with (
+        worker(with_redis) as one,
+        worker(with_redis) as other,
+        one.open(alice) as of_alice,
+        other.open(bob) as of_bob,
+    ):
+        await watch(of_alice, event_id)
+        await lists(of_alice, {})
+        with redis.Redis.from_url(redis_server.url) as client:
+            for word in GARBAGE:
+                assert client.publish(CHANNEL, word) == 2
+                await aside.execute("SELECT pg_notify($1, $2)", CHANNEL, word.decode("latin-1"))
+                # A word that is no text costs the connection, which is soon there again.
+                await until(lambda: client.publish(CHANNEL, "") == 2)
+        await say(of_bob, event_id, "editing")
+        await lists(of_alice, {bob.username: "editing"}, seconds=2)
+        await say(of_bob, event_id, "away")
+        await lists(of_alice, {}, seconds=2)
 
 
 async def test_what_has_expired_is_deleted(here: Worker, aside: Connection) -> None:

@@ -267,6 +267,33 @@ async def test_an_expired_cursor_is_gone_everywhere(
     assert [m["type"] for m in await polled(bob, after=second["cursor"])] == ["new"]
 
 
+async def test_who_missed_nothing_goes_on_after_a_purge(
+    here: Worker, aside: Connection, database: Database, alice: User, bob: User
+) -> None:
+    """However old the cursor: what was purged since was for others, or had been read."""
+    await stage(aside, bob.id, "read")
+    await stage(aside, alice.id, "for another", count=3)
+    read = (await polled(bob))[0]["cursor"]
+    missed = (await polled(alice))[0]["cursor"]
+    await aside.execute(
+        "UPDATE messages SET occurred_at = now() - interval '31 days' WHERE recipients && $1",
+        [alice.id, bob.id],
+    )
+    await purge_messages(database, SystemClock().now() + timedelta(days=3650), days=30)
+    await stage(aside, bob.id, "new")
+    assert [m["type"] for m in await polled(bob, after=read)] == ["new"]
+    async with (
+        here.open(bob, after=read) as socket,
+        listening(here, bob, params={"after": read}) as events,
+    ):
+        assert (await told(socket))["type"] == "new"
+        assert (await events.next())["event"] == "new"
+    # Though it is before the same messages, for Alice it is too old.
+    for path in (LIST, STREAM):
+        assert (await alice.client.get(path, params={"after": missed})).status_code == 410
+    assert (await refusal(here.open(alice, after=missed)))[0] == 410
+
+
 async def test_what_is_purged_during_a_replay_closes_the_socket(
     here: Worker, aside: Connection, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,19 +2,22 @@
 
 import asyncio
 import socket as sockets
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 import orjson
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
 
 from eventmanager.core.config import Settings
 from eventmanager.core.ids import SessionId, UserId, uuid7
 from eventmanager.realtime import protocol
 from eventmanager.realtime import subscriber as subscriber_module
-from eventmanager.realtime.letters import Letter
+from eventmanager.realtime.letters import MSGPACK, Letter
+from eventmanager.realtime.positions import write_position
 from eventmanager.realtime.subscriber import (
     QUEUED_BYTES,
     QUEUED_MESSAGES,
@@ -83,7 +86,9 @@ async def test_an_ended_session_opens_no_socket(here: Worker, bob: User) -> None
     assert (status, problem["code"]) == (401, "session_ended")
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "//", ""])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "//", "", "http://["]
+)
 async def test_a_page_of_another_origin_is_refused(
     here: Worker, settings: Settings, bob: User, origin: str
 ) -> None:
@@ -190,6 +195,47 @@ async def test_a_peer_that_never_reads_again_is_dropped(
             client.transport.abort()
 
 
+async def test_a_client_that_floods_pings_is_closed(here: Worker, bob: User) -> None:
+    """Each one is answered, so they are counted as messages are; a few at once are nothing."""
+    async with here.open(bob, ping_interval=None) as socket:
+        pongs = [await socket.ping() for _ in range(40)]
+        async with asyncio.timeout(5):
+            await asyncio.gather(*pongs)
+        with suppress(ConnectionClosed):
+            for _ in range(200):
+                await socket.ping()
+        assert await close_code(socket) == 1008
+
+
+PING = b"\x89\x80\x00\x00\x00\x00"
+EMPTY_PONG = b"\x8a\x80\x00\x00\x00\x00"
+EMPTY_PART = b"\x00\x80\x00\x00\x00\x00"
+
+
+@pytest.mark.parametrize(
+    ("first", "frame"),
+    [(PING, PING), (PING, EMPTY_PONG), (b"\x01" + EMPTY_PART[1:], EMPTY_PART)],
+)
+async def test_a_client_that_floods_and_reads_nothing_is_dropped(
+    settings: Settings, bob: User, first: bytes, frame: bytes
+) -> None:
+    """Its answers would pile up here for as long as it likes."""
+    async with worker(settings, send_buffer_bytes=4096) as one:
+        client = await one.open(bob, sock=narrow(one.port), max_queue=1, ping_interval=None)
+        try:
+            (connection,) = one.server.server_state.connections
+            client.transport.pause_reading()
+            for _ in range(50):
+                client.transport.write(first + frame * 1000)
+                first = b""
+                await asyncio.sleep(0.01)
+                size = connection.transport.get_write_buffer_size()
+                assert size < 64 * 1024
+            await until(lambda: not one.server.server_state.connections)
+        finally:
+            client.transport.abort()
+
+
 async def test_a_client_that_goes_away_leaves_nothing_behind(here: Worker, bob: User) -> None:
     """With or without a good-bye."""
     hub = here.app.state.news.hub
@@ -266,6 +312,35 @@ async def test_a_server_that_cannot_refuse_closes_at_once(here: Worker) -> None:
     await here.app(scope, receive, send)
     assert [message["type"] for message in said] == ["websocket.accept", "websocket.close"]
     assert (said[1]["code"], said[1]["reason"]) == (4401, "unauthenticated")
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "reason"),
+    [
+        ("ticket=nonsense", 4401, "invalid_token"),
+        ("ticket=", 4401, "unauthenticated"),
+        ("after=nonsense", 4422, "invalid_cursor"),
+        (f"after={write_position(2**62, 1)}", 4410, "cursor_expired"),
+    ],
+)
+async def test_a_page_can_read_why_its_socket_is_refused(
+    here: Worker, settings: Settings, bob: User, query: str, code: int, reason: str
+) -> None:
+    """Browsers show a page nothing of a handshake's answer, so the close says it."""
+    headers = {"Origin": f"http://127.0.0.1:{here.port}"}
+    if "ticket" not in query:
+        headers["Authorization"] = bob.client.headers["Authorization"]
+    url = f"{here.url}?{query}"
+    async with connect(
+        url, additional_headers=headers, subprotocols=[Subprotocol(MSGPACK)], proxy=None
+    ) as socket:
+        # A browser fails a socket whose subprotocol is not answered, before it hears a close.
+        assert socket.subprotocol == MSGPACK
+        assert await close_code(socket) == code
+        assert socket.close_reason == reason
+    if code == 4401:
+        line = log_lines(settings, "security")[-1]
+        assert (line["event"], line["code"], line["status"]) == ("refused", reason, 401)
 
 
 async def test_a_subscribers_queue_is_bounded() -> None:

@@ -41,7 +41,9 @@ class Settings(BaseSettings):
     log_dir: Path = Path("logs")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_stdout: bool = Field(False, description="Log to standard output instead of `log_dir`.")
-    database_pool_size: int = Field(10, ge=1, le=200, description="Connections per worker.")
+    database_pool_size: int = Field(
+        10, ge=1, le=200, description="Connections per worker for requests."
+    )
     rate_limit_enabled: bool = True
     rate_limit_default: Annotated[tuple[Rate, ...], NoDecode] = parse_rates("200/minute")
     rate_limit_login: Annotated[tuple[Rate, ...], NoDecode] = parse_rates("5/minute")

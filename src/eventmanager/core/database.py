@@ -28,6 +28,8 @@ T = TypeVar("T")
 ATTEMPTS: Final = 5
 ACQUIRE_TIMEOUT_SECONDS: Final = 5.0
 STATEMENT_TIMEOUT_SECONDS: Final = 30
+SILENT_SECONDS: Final = 2.0
+"""How much longer than a statement may take we wait for the server to say so."""
 
 _DIALECT: Final = asyncpg_dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 _STAGING: Final = "INSERT INTO messages"
@@ -109,12 +111,27 @@ class Reading:
     async def all(self, statement: Query, **given: Any) -> list[asyncpg.Record]:
         """Return every row."""
         self.told |= statement.tells
-        return await self._connection.fetch(statement.sql, *statement.arguments(given))
+        try:
+            return await self._connection.fetch(statement.sql, *statement.arguments(given))
+        except TimeoutError:
+            self._give_up()
+            raise
 
     async def first(self, statement: Query, **given: Any) -> asyncpg.Record | None:
         """Return the first row, if there is one."""
         self.told |= statement.tells
-        return await self._connection.fetchrow(statement.sql, *statement.arguments(given))
+        try:
+            return await self._connection.fetchrow(statement.sql, *statement.arguments(given))
+        except TimeoutError:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        """Drop a connection on which not even the statement's own time limit is heard of.
+
+        Nobody is there, so neither a rollback nor the word to cancel would be answered.
+        """
+        self._connection.terminate()
 
 
 class Transaction(Reading):
@@ -127,8 +144,9 @@ class Database:
     `on_news` is called after messages were committed; it must neither wait nor fail.
     """
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", *, patience_s: float) -> None:
         self._pool = pool
+        self._patience_s = patience_s
         self.on_news: Callable[[], None] = lambda: None
         self._turns: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()
         self._numbers_kept = 0
@@ -136,10 +154,16 @@ class Database:
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, url: str, *, pool_size: int, must_answer: bool = True
+        cls,
+        url: str,
+        *,
+        pool_size: int,
+        must_answer: bool = True,
+        statement_s: int = STATEMENT_TIMEOUT_SECONDS,
     ) -> AsyncIterator["Database"]:
         """Open the pool for `url` and close it at the end, letting running statements finish.
 
+        A statement may take `statement_s`; a server that is silent for longer is taken for lost.
         Raises `Unavailable` when the server cannot be reached, if it must answer now: a process
         that takes the place of another may start while it is away, and is there when it is back.
         """
@@ -151,6 +175,7 @@ class Database:
                 reset=_as_it_is,
                 init=_prepare_connection,
                 statement_cache_size=512,
+                command_timeout=statement_s + SILENT_SECONDS,
                 server_settings={
                     "application_name": "eventmanager",
                     "jit": "off",
@@ -158,13 +183,13 @@ class Database:
                     # for each set of parameters costs more than running it (decision 0001).
                     "plan_cache_mode": "force_generic_plan",
                     "max_parallel_workers_per_gather": "0",
-                    "statement_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
-                    "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
+                    "statement_timeout": str(statement_s * 1000),
+                    "idle_in_transaction_session_timeout": str(statement_s * 1000),
                     "timezone": "UTC",
                 },
             )
         try:
-            yield cls(pool)
+            yield cls(pool, patience_s=min(ACQUIRE_TIMEOUT_SECONDS, statement_s))
         finally:
             try:
                 await asyncio.wait_for(pool.close(), timeout=10)
@@ -174,7 +199,7 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Reading]:
         """Lend a connection for statements that each stand alone."""
-        async with translated(), self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
+        async with translated(), self._pool.acquire(timeout=self._patience_s) as connection:
             read = Reading(connection)
             try:
                 yield read
@@ -188,7 +213,7 @@ class Database:
         """Lend a connection for statements that PostgreSQL plans anew for their parameters."""
         async with (
             translated(),
-            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
+            self._pool.acquire(timeout=self._patience_s) as connection,
             connection.transaction(readonly=True),
         ):
             read = Reading(connection)
@@ -225,7 +250,7 @@ class Database:
             try:
                 async with (
                     translated(),
-                    self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
+                    self._pool.acquire(timeout=self._patience_s) as connection,
                     connection.transaction(),
                 ):
                     transaction = Transaction(connection)

@@ -30,17 +30,29 @@ class TaskHealth(BaseModel):
     last_finished_at: datetime | None
 
 
+class NewsHealth(BaseModel):
+    """Whether messages are told, as this process found a few seconds ago.
+
+    "held_up": they wait for a transaction that somebody has left open, in whichever database of the
+    server; `eventmanager doctor` names it.
+    """
+
+    state: Literal["ok", "held_up"]
+    waiting_s: float | None = Field(description="For how long the oldest message has waited.")
+
+
 class Health(BaseModel):
     """The state of the service and of what it needs; `redis` is "off" where none is configured.
 
-    While Redis is away, or a task is late or failing, the service goes on, "degraded". While the
-    database is away, nothing is known of the tasks.
+    While Redis is away, news is held up, or a task is late or failing, the service goes on,
+    "degraded". While the database is away, nothing is known of the tasks.
     """
 
     status: Literal["ok", "degraded"]
     db: Literal["ok", "unavailable"]
     redis: Literal["ok", "unavailable", "off"]
     version: str
+    news: NewsHealth
     tasks: dict[str, TaskHealth] = Field(
         description="The work beside the requests, by name.",
         examples=[
@@ -71,12 +83,22 @@ async def health(request: Request, response: Response) -> Health:
     )
     works = tasks is not None
     response.status_code = 200 if works else 503
-    is_well = works and redis != "unavailable" and all(task.is_well for task in tasks or ())
+    hold_up = state.news.settling.hold_up
+    is_well = (
+        works
+        and redis != "unavailable"
+        and hold_up is None
+        and all(task.is_well for task in tasks or ())
+    )
     return Health(
         status="ok" if is_well else "degraded",
         db="ok" if works else "unavailable",
         redis=redis,
         version=version("eventmanager"),
+        news=NewsHealth(
+            state="held_up" if hold_up else "ok",
+            waiting_s=round(hold_up.waiting_s, 1) if hold_up else None,
+        ),
         tasks={
             task.name: TaskHealth(state=task.state, last_finished_at=task.finished_at)
             for task in tasks or ()

@@ -124,9 +124,7 @@ async def refusal(request: HTTPConnection, error: Exception) -> Response:
         headers["Retry-After"] = str(error.facts["retry_after"])
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        _log.error("unavailable", path=request.url.path, cause=repr(error.__cause__))
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        _security.warning("refused", path=request.url.path, code=error.code, status=status)
+    record(request, error)
     if isinstance(error, errors.TokenRefused):
         # No cache may keep what the token endpoint answers, refusals included (RFC 6749, 5.2).
         headers["Cache-Control"] = "no-store"
@@ -141,6 +139,15 @@ async def refusal(request: HTTPConnection, error: Exception) -> Response:
         facts=error.facts,
         headers=headers,
     )
+
+
+def record(request: HTTPConnection, error: errors.EventManagerError) -> None:
+    """Log a refusal that whoever runs the service should know of."""
+    status = status_of(error)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        _log.error("unavailable", path=request.url.path, cause=repr(error.__cause__))
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        _security.warning("refused", path=request.url.path, code=error.code, status=status)
 
 
 def _as_detail(error: errors.EventManagerError) -> dict[str, Any]:

@@ -43,19 +43,20 @@ pass over what you don't know.
 """
 CLOSE_CODES: Final[Mapping[int, str]] = {
     1007: "A text was not UTF-8.",
-    1008: "Too many messages: more than 20 a second. The error `too_many_messages` came before.",
+    1008: "Too many messages: more than 20 a second. The error `too_many_messages` came before."
+    " Or as many pings.",
     1009: "A message of the client was longer than 64 KiB.",
     1011: "Something went wrong on the server: connect again.",
     1012: "The server restarts: connect again.",
     1013: "The client did not keep up, or the database is away: connect again with `after`.",
-    4401: "The session has ended: sign in again. Or, on a server that can't refuse the handshake,"
-    " nobody was signed in.",
+    4401: "The session has ended: sign in again. Or, in a browser, nobody was signed in, or the"
+    " ticket is of no use: get another.",
     4403: "As 403 to the handshake, on a server that can't refuse it: pages of this origin may not"
     " connect.",
     4410: "What came after the cursor is no longer kept: begin again with `GET /api/sync`.",
-    4422: "As 422 to the handshake, on a server that can't refuse it: the cursor is none.",
-    4429: "As 429 to the handshake, on a server that can't refuse it: too many sockets are open.",
-    4503: "As 503 to the handshake, on a server that can't refuse it: try again shortly.",
+    4422: "As 422 to the handshake, in a browser: the cursor is none.",
+    4429: "As 429 to the handshake, in a browser: too many sockets are open.",
+    4503: "As 503 to the handshake, in a browser: try again shortly.",
 }
 
 
@@ -126,7 +127,9 @@ def _channel(messages: Mapping[str, Any]) -> dict[str, Any]:
         "address": "/api/ws/notifications",
         "title": "Notifications",
         "description": "A refusal of the handshake is the problem that any other route would"
-        " answer.",
+        " answer. A browser shows its pages none, so where there is an `Origin` or a `ticket`, the"
+        " socket is opened and closed at once with 4000 plus the status, and the `code` as reason;"
+        " only pages of other origins are refused with 403.",
         "messages": {name: _ref("messages", name) for name in messages},
         "bindings": {
             "ws": {

@@ -6,7 +6,7 @@ one cursor into the order of messages, so a message is read once however many so
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -17,12 +17,13 @@ from eventmanager.accounts.sessions import Caller
 from eventmanager.core.clock import Clock
 from eventmanager.core.database import Database
 from eventmanager.core.errors import TooManySockets, Unavailable
-from eventmanager.core.ids import SessionId, UserId
+from eventmanager.core.ids import EventId, SessionId, UserId
 from eventmanager.realtime import queries
 from eventmanager.realtime.positions import START, Position
 from eventmanager.realtime.schemas import Message
 from eventmanager.realtime.service import last_of, quiet_users
-from eventmanager.realtime.subscriber import STOPPING, Backlog, Subscriber
+from eventmanager.realtime.subscriber import NOTHING, STOPPING, Backlog, Subscriber
+from eventmanager.realtime.types import NotificationType
 
 BATCH: Final = 256
 ROUND: Final = 256
@@ -36,12 +37,16 @@ POLL_SECONDS: Final = 1.0
 SETTLING_SECONDS: Final = 0.03
 SETTLING_MOST_SECONDS: Final = 0.25
 REST_SECONDS: Final = 0.01
+_GIVING_ACCESS: Final = {NotificationType.PERMISSION_GRANTED, NotificationType.EVENT_RESTORED}
 
 _log = structlog.get_logger("app")
 
 
 class Hub:
-    """The open sockets of this process, and how far the messages are read for them."""
+    """The open sockets of this process, and how far the messages are read for them.
+
+    `on_access` is called when the user of one may read an event that they could not read before.
+    """
 
     def __init__(self, database: Database, *, clock: Clock, sockets_per_user: int) -> None:
         self._database = database
@@ -51,10 +56,13 @@ class Hub:
         self._backlog = Backlog()
         self._subscribers: dict[UserId, set[Subscriber]] = {}
         self._newcomers: dict[Subscriber, asyncio.Future[None]] = {}
+        # Who was told nothing of what had been committed when they came, and up to where it stands.
+        self._knowing: list[tuple[Position, list[Subscriber]]] = []
         self._cursor = START
         self._woken = asyncio.Event()
         self._patience_s: float | None = None
         self._fails = False
+        self.on_access: Callable[[Subscriber, EventId], None] = lambda _, __: None
 
     @classmethod
     @asynccontextmanager
@@ -98,8 +106,6 @@ class Hub:
         )
         self._sockets[user_id] += 1
         try:
-            quiet = await quiet_users(self._database, [user_id], now=self._clock.now())
-            subscriber.is_quiet = bool(quiet)
             admitted = asyncio.get_running_loop().create_future()
             self._newcomers[subscriber] = admitted
             self.wake()
@@ -171,8 +177,17 @@ class Hub:
         else:
             # What lies between is for others.
             self._cursor = max(self._cursor, last_of(rows[0]) or START)
+        self._forget_known()
         self._patience_s = self._until_next(unsettled=rows[0]["unsettled"])
         await self._admit(newcomers)
+
+    def _forget_known(self) -> None:
+        """Let go of what will not be met again."""
+        for newest, subscribers in self._knowing:
+            if newest <= self._cursor:
+                for subscriber in subscribers:
+                    subscriber.known = NOTHING
+        self._knowing = [some for some in self._knowing if some[0] > self._cursor]
 
     async def _begin(self) -> None:
         """Pass over all that was told while nobody listened."""
@@ -201,6 +216,9 @@ class Hub:
                 # Here, so that a message that cannot be written keeps no other from its recipients.
                 message.letter(user_id)
                 mail.setdefault(user_id, []).append(message)
+                if message.type in _GIVING_ACCESS and message.event_id is not None:
+                    for subscriber in self._subscribers[user_id]:
+                        self.on_access(subscriber, EventId(message.event_id))
 
     async def _hand_out(self, mail: dict[UserId, list[Message]]) -> None:
         """Give each socket at once all that is new to it: one write, however many messages."""
@@ -228,18 +246,32 @@ class Hub:
     async def _admit(self, newcomers: list[Subscriber]) -> None:
         if not newcomers:
             return
-        async with self._database.reading() as read:
-            rows = await read.all(
-                queries.COMMITTED,
-                after_transaction=str(self._cursor.transaction_id),
-                after_position=self._cursor.number,
-            )
-        known = frozenset(row["id"] for row in rows)
+        # One statement, however many come at once.
+        users = {subscriber.user_id for subscriber in newcomers}
+        quiet = await quiet_users(self._database, users, now=self._clock.now())
+        # Who goes on after a message knows by its place what is new.
+        asking = [subscriber for subscriber in newcomers if subscriber.after is None]
+        rows = []
+        if asking:
+            async with self._database.reading() as read:
+                rows = await read.all(
+                    queries.COMMITTED,
+                    recipients=list({subscriber.user_id for subscriber in asking}),
+                    after_transaction=str(self._cursor.transaction_id),
+                    after_position=self._cursor.number,
+                )
+        if rows:
+            known = frozenset(row["id"] for row in rows)
+            for subscriber in asking:
+                subscriber.known = known
+            newest = max(Position(row["transaction_id"], row["position"]) for row in rows)
+            self._knowing.append((newest, asking))
         for subscriber in newcomers:
             admitted = self._newcomers.pop(subscriber, None)
             if admitted is None or admitted.done():
                 continue
-            subscriber.known, subscriber.until = known, self._cursor
+            subscriber.until = self._cursor
+            subscriber.is_quiet = subscriber.user_id in quiet
             if subscriber.is_quiet and subscriber.after and subscriber.after < self._cursor:
                 # What it has missed waits as well.
                 subscriber.held = subscriber.after, self._cursor

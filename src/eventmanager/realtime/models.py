@@ -80,18 +80,18 @@ class ReadMark(Base):
 
 
 class PurgeMark(Base):
-    """The last message in the order of all that was purged: one row, and none before the first.
+    """The last message in the order of all that was purged of a user's; none before the first.
 
-    Whoever goes on from before it may have missed something.
+    Who goes on from before it may have missed something.
     """
 
-    __tablename__ = "purge_mark"
+    __tablename__ = "purge_marks"
 
-    is_only: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    user_id: Mapped[UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
     transaction_id: Mapped[int] = mapped_column(TransactionId())
     position: Mapped[int] = mapped_column(BigInteger)
-
-    __table_args__ = (CheckConstraint("is_only", name="is_only"),)
 
 
 class NotificationSettings(Base):

@@ -19,8 +19,15 @@ def check_origin(connection: HTTPConnection, *, allowed: frozenset[str]) -> None
     origin = connection.headers.get("origin")
     if origin is None or origin.lower() in allowed:
         return
-    parts = urlsplit(origin.lower())
+    if not _is_ours(origin.lower(), connection):
+        raise ForeignOrigin(f"Pages of {origin[:200]} may not connect: CORS_ORIGINS names others")
+
+
+def _is_ours(origin: str, connection: HTTPConnection) -> bool:
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
     host = connection.headers.get("host", "").lower()
     port = _DEFAULT_PORTS.get(parts.scheme, "")
-    if not port or parts.netloc.removesuffix(port) != host.removesuffix(port):
-        raise ForeignOrigin(f"Pages of {origin[:200]} may not connect: CORS_ORIGINS names others")
+    return bool(port) and parts.netloc.removesuffix(port) == host.removesuffix(port)

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import OPEN
 
+from eventmanager.realtime.speaking import Pace
+
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
     from uvicorn._types import ASGISendEvent
     from uvicorn.protocols.http.h11_impl import H11Protocol as Http
+    from websockets.frames import Frame
     from websockets.http11 import Request
 else:
     try:
@@ -25,6 +28,7 @@ else:
     except ImportError:
         from uvicorn.protocols.http.h11_impl import H11Protocol as Http
 
+POLICY_VIOLATION: Final = 1008
 TRY_AGAIN_LATER: Final = 1013
 LINGER_SECONDS: Final = 5.0
 LINE: Final = "eventmanager.line"
@@ -133,10 +137,14 @@ class Inbox:
 class Protocol(WebSocketsSansIOProtocol):
     """Hands each socket its `Outlet`, and soon finds out about a peer that does not read.
 
-    Drops the connection a few seconds after the server has closed the socket.
+    Drops the connection a few seconds after the server has closed the socket, and at once that of a
+    peer that floods it with frames which say nothing: each ping is answered without the
+    application, whether or not the peer reads.
     """
 
     _outlet: Outlet | None = None
+    # Most peers never ping; theirs need not be kept.
+    _pace: Pace | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -210,6 +218,36 @@ class Protocol(WebSocketsSansIOProtocol):
         super().keepalive_timeout()
         # What it has not taken by now it will not take.
         self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def handle_ping(self) -> None:
+        """Answer, unless there are too many."""
+        if self._is_paced():
+            super().handle_ping()
+
+    def handle_pong(self, event: "Frame") -> None:
+        """Take the answer to our ping; others are counted."""
+        if bytes(event.data) == self.pending_ping_payload or self._is_paced():
+            super().handle_pong(event)
+
+    def handle_cont(self, event: "Frame") -> None:
+        """Go on with a message; parts in which there is nothing are not kept, but counted."""
+        if event.data or event.fin or self._is_paced():
+            super().handle_cont(event)
+
+    def _is_paced(self) -> bool:
+        """Count a frame that says nothing, and close after too many."""
+        if self.close_sent or self.transport.is_closing():
+            return False
+        if self._pace is None:
+            self._pace = Pace()
+        if not self._pace.admits(now_s=self.loop.time()) and self._pace.is_lost:
+            self.conn.fail(POLICY_VIOLATION, "too many pings")
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            # Closed at once, while more of them arrive, it would not learn why.
+            self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+            return False
+        return True
 
     def _drop_later(self) -> None:
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)

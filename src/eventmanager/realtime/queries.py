@@ -44,7 +44,8 @@ _AFTER: Final = f"({_TRANSACTION}, CAST(:after_position AS bigint))"
 # What is handed out is older than every running transaction; a cursor that is not was given out by
 # another database, or by this one before it was restored.
 _EXPIRED: Final = f"""
-    (EXISTS (SELECT FROM purge_mark p WHERE (p.transaction_id, p.position) > {_AFTER})
+    (EXISTS (SELECT FROM purge_marks p WHERE p.user_id = CAST(:caller_id AS uuid)
+             AND (p.transaction_id, p.position) > {_AFTER})
      OR {_TRANSACTION} >= s.xmin)"""
 
 # The message `m`, but for who is to be told.
@@ -62,8 +63,14 @@ _LAST: Final = """
 
 LAST: Final = query(_LAST)
 
-# What is committed after a cursor, settled or not.
-COMMITTED: Final = query(f"SELECT id FROM messages WHERE (transaction_id, position) > {_AFTER}")
+# What is committed for some users after a cursor, settled or not.
+COMMITTED: Final = query(f"""
+    SELECT DISTINCT m.id, CAST(CAST(m.transaction_id AS text) AS bigint) AS transaction_id,
+           m.position
+    FROM receipts r JOIN messages m USING (transaction_id, position)
+    WHERE r.recipient_id = ANY(CAST(:recipients AS uuid[]))
+      AND (r.transaction_id, r.position) > {_AFTER}
+""")
 
 # The next settled messages after a cursor, to the given recipients or, with null, to everybody. At
 # least one row, for the last settled message of all, if there is any, and whether younger ones wait
@@ -89,6 +96,30 @@ NEXT: Final = query(f"""
     ORDER BY m.transaction_id, m.position
 """)
 
+# If messages have waited for more than so many seconds to be settled: how long, and for whom. That
+# is the oldest of all transactions of the server that have a number, in whichever database. Columns
+# of it are null where we may not see them.
+HOLD_UP: Final = query("""
+    SELECT CAST(waiting.seconds AS float8) AS waiting_s, oldest.pid, oldest.gid,
+           CAST(oldest.database AS text) AS database, oldest.application_name,
+           CAST(extract(epoch FROM clock_timestamp() - oldest.since) AS float8) AS age_s
+    FROM (
+        SELECT extract(epoch FROM CAST(:now AS timestamptz) - min(occurred_at)) AS seconds
+        FROM messages WHERE transaction_id >= pg_snapshot_xmin(pg_current_snapshot())
+    ) waiting
+    LEFT JOIN LATERAL (
+        SELECT * FROM (
+            SELECT backend_xid AS xid, pid, CAST(NULL AS text) AS gid, datname AS database,
+                   application_name, xact_start AS since
+            FROM pg_stat_activity WHERE backend_xid IS NOT NULL
+            UNION ALL
+            SELECT transaction, NULL, gid, database, NULL, prepared FROM pg_prepared_xacts
+        ) running
+        ORDER BY age(xid) DESC LIMIT 1
+    ) oldest ON true
+    WHERE waiting.seconds > CAST(:seconds AS float8)
+""")
+
 # The caller's settled messages between two positions, but for what the caller's session did itself.
 # At least one row, for whether what came after the first of them is no longer kept, or it is of no
 # message that has been read here.
@@ -110,7 +141,7 @@ BETWEEN: Final = query(f"""
     ORDER BY m.transaction_id, m.position
 """)
 
-# Whether a cursor is too old, or of no message that has been read here.
+# Whether a cursor is too old for the caller, or of no message that has been read here.
 EXPIRED: Final = query(f"""
     SELECT {_EXPIRED} AS expired FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin) s
 """)
@@ -132,7 +163,7 @@ READ: Final = query(f"""
 """)
 
 # How many settled messages of what others did the caller has not read, up to a limit; and the last
-# settled message of all, which may be purged by now, if there was any.
+# settled message of all, or the last that was purged of the caller's, if there was any.
 UNREAD: Final = query(f"""
     SELECT last.*, unread.unread FROM (
       SELECT count(*) AS unread FROM (
@@ -151,13 +182,14 @@ UNREAD: Final = query(f"""
         SELECT * FROM (
             ({_LAST})
             UNION ALL
-            SELECT CAST(CAST(transaction_id AS text) AS bigint), position FROM purge_mark
+            SELECT CAST(CAST(transaction_id AS text) AS bigint), position
+            FROM purge_marks WHERE user_id = :caller_id
         ) either
         ORDER BY last_transaction_id DESC, last_position DESC LIMIT 1
     ) last ON true
 """)
 
-# Deletes those of the oldest messages that are old enough, and remembers the last of them.
+# Deletes those of the oldest messages that are old enough, and remembers the last one of each user.
 PURGE: Final = query("""
     WITH oldest AS MATERIALIZED (
         SELECT transaction_id, position, occurred_at FROM messages
@@ -170,12 +202,13 @@ PURGE: Final = query("""
           AND oldest.occurred_at < :before
         RETURNING m.transaction_id, m.position
     ), remembered AS (
-        INSERT INTO purge_mark (transaction_id, position)
-        SELECT transaction_id, position FROM purged
-        ORDER BY transaction_id DESC, position DESC LIMIT 1
-        ON CONFLICT (is_only) DO UPDATE
+        INSERT INTO purge_marks (user_id, transaction_id, position)
+        SELECT DISTINCT ON (r.recipient_id) r.recipient_id, transaction_id, position
+        FROM purged JOIN receipts r USING (transaction_id, position)
+        ORDER BY r.recipient_id, transaction_id DESC, position DESC
+        ON CONFLICT (user_id) DO UPDATE
         SET transaction_id = excluded.transaction_id, position = excluded.position
-        WHERE (purge_mark.transaction_id, purge_mark.position)
+        WHERE (purge_marks.transaction_id, purge_marks.position)
               < (excluded.transaction_id, excluded.position)
     )
     SELECT count(*) AS purged FROM purged

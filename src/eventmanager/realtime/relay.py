@@ -39,6 +39,8 @@ _POSTGRES_AWAY: Final = (
     TimeoutError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    # An idle connection that has been told of its end, and is not closed yet.
+    asyncpg.InternalClientError,
 )
 _NOBODY: Final[Mapping[str, Callable[[str], None]]] = {}
 _log = structlog.get_logger("app")
@@ -87,19 +89,12 @@ class Relay:
         tasks = [
             asyncio.create_task(relay._speak(), name="relay-speak"),
             asyncio.create_task(
-                _always(
-                    relay._listen_to_postgres,
-                    on=_POSTGRES_AWAY,
-                    name="postgres",
-                    tried=relay._postgres_tried,
-                ),
+                _always(relay._listen_to_postgres, name="postgres", tried=relay._postgres_tried),
                 name="relay-postgres",
             ),
         ]
         if relay._redis is not None:
-            listening = _always(
-                relay._listen_to_redis, on=_REDIS_AWAY, name="redis", tried=relay._redis_tried
-            )
+            listening = _always(relay._listen_to_redis, name="redis", tried=relay._redis_tried)
             tasks.append(asyncio.create_task(listening, name="relay-redis"))
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -133,8 +128,12 @@ class Relay:
         while True:
             await self._news.wait()
             self._news.clear()
-            if not await self._publish():
-                await self._notify()
+            try:
+                if not await self._publish():
+                    await self._notify()
+            except Exception as error:
+                # A word that is lost only delays; a process without a voice would delay all news.
+                _log.error("speaking_failed", exc_info=error)
             await asyncio.sleep(REST_SECONDS)
 
     async def _publish(self) -> bool:
@@ -159,7 +158,12 @@ class Relay:
         async with self._postgres_in_use:
             if self._postgres is not None:
                 values = statement.arguments(given)
-                await self._postgres.execute(statement.sql, *values, timeout=PATIENCE_SECONDS)
+                try:
+                    await self._postgres.execute(statement.sql, *values, timeout=PATIENCE_SECONDS)
+                except asyncpg.InternalClientError:
+                    # The driver never takes such a connection for lost, so nobody would be told.
+                    self._postgres.terminate()
+                    raise
 
     async def _listen_to_postgres(self, connected: Callable[[], None]) -> None:
         """Hear notifications until the connection is lost."""
@@ -252,11 +256,13 @@ def _client(url: str) -> "Redis":
 async def _always(
     listen: Callable[[Callable[[], None]], Awaitable[None]],
     *,
-    on: tuple[type[Exception], ...],
     name: str,
     tried: asyncio.Event,
 ) -> None:
-    """Listen again and again, after ever longer pauses, and log once when it stops working."""
+    """Listen again and again, after ever longer pauses, and log once when it stops working.
+
+    Whatever goes wrong once: nobody else would listen again.
+    """
     shortest, longest = RECONNECT_SECONDS
     pause = shortest
     works = True
@@ -272,7 +278,7 @@ async def _always(
         try:
             await listen(connected)
             cause = "connection lost"
-        except on as error:
+        except Exception as error:
             cause = repr(error)
         if works:
             _log.warning("listening_failed", to=name, cause=cause)

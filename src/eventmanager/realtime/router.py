@@ -17,11 +17,11 @@ from eventmanager.accounts.access import (
 )
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
-from eventmanager.core.errors import EventManagerError, Unauthenticated
+from eventmanager.core.errors import EventManagerError, ForeignOrigin, Unauthenticated
 from eventmanager.core.http import LINK, Db, errors, json_bytes, next_link
 from eventmanager.core.ids import SessionId, uuid7
 from eventmanager.core.paging import Limit
-from eventmanager.core.problems import status_of
+from eventmanager.core.problems import record, status_of
 from eventmanager.realtime import service
 from eventmanager.realtime.answering import Answering
 from eventmanager.realtime.letters import MSGPACK
@@ -42,8 +42,8 @@ from eventmanager.realtime.subscriber import Subscriber
 
 DENIAL_EXTENSION: Final = "websocket.http.response"
 _EXPIRED: Final = (
-    "`cursor_expired`: what came after the cursor is no longer kept (`NOTIFICATION_DAYS`), or the"
-    " cursor is of another database. Begin again at `restart`"
+    "`cursor_expired`: some of what came after the cursor is no longer kept (`NOTIFICATION_DAYS`),"
+    " or the cursor is of another database. Begin again at `restart`"
 )
 
 router: Final = APIRouter(prefix="/api/notifications", tags=["notifications"])
@@ -141,7 +141,7 @@ async def _subscriber(
     if last_event_id:
         after = read_position(last_event_id, loc=("header", "Last-Event-ID"))
     if after is not None:
-        await service.check_kept(db, after)
+        await service.check_kept(db, reader=caller.user_id, after=after)
     news: News = request.app.state.news
     async with news.hub.subscribed(caller, after=after) as subscriber:
         yield subscriber
@@ -180,19 +180,20 @@ async def notifications(websocket: WebSocket) -> None:
 
     Every message from here is one `Notification` as JSON text; with `?after=<cursor>`, all that
     came after that first. A refusal comes before the socket is open, as the problem that any other
-    route would answer; from a server that cannot say so, as a close with 4000 plus the status.
+    route would answer; to who can't read that, as a close with 4000 plus the status.
     """
     request_id = uuid7().hex
     websocket.scope.setdefault("state", {})["request_id"] = request_id
     bind_contextvars(request_id=request_id)
     database: Database = websocket.app.state.database
+    packed = MSGPACK in websocket.scope.get("subprotocols", ())
+    subprotocol = MSGPACK if packed else None
     try:
         caller = await _caller(websocket)
-        after = await _resumed(websocket, database)
+        after = await _resumed(websocket, database, caller=caller)
         news: News = websocket.app.state.news
         async with news.hub.subscribed(caller, after=after) as subscriber:
-            packed = MSGPACK in websocket.scope.get("subprotocols", ())
-            await websocket.accept(MSGPACK if packed else None)
+            await websocket.accept(subprotocol)
             _log.info("socket_opened", path=websocket.url.path)
             began = time.monotonic()
             answering = Answering(database, subscriber, presences=news.presences, packed=packed)
@@ -209,14 +210,28 @@ async def notifications(websocket: WebSocket) -> None:
             seconds = round(time.monotonic() - began, 1)
             _log.info("socket_closed", path=websocket.url.path, code=code, seconds=seconds)
     except EventManagerError as error:
-        if DENIAL_EXTENSION in websocket.scope.get("extensions", {}):
+        if _can_read(websocket, error):
             raise
-        await websocket.accept()
+        record(websocket, error)
+        await websocket.accept(subprotocol)
         await websocket.close(4000 + status_of(error), error.code)
 
 
 # Starlette's own route: FastAPI's would hold several KiB more for as long as a socket is open.
 socket.add_websocket_route("/api/ws/notifications", notifications)
+
+
+def _can_read(websocket: WebSocket, refusal: EventManagerError) -> bool:
+    """Tell whether a refusal of the handshake can be said as a problem.
+
+    Not every server can. And browsers, which alone send an origin or need a ticket, tell a page
+    nothing of it, so that it would come again with a bad cursor for ever. To a page of another
+    origin nothing is opened, and nothing said.
+    """
+    if DENIAL_EXTENSION not in websocket.scope.get("extensions", {}):
+        return False
+    is_browser = "origin" in websocket.headers or "ticket" in websocket.query_params
+    return not is_browser or isinstance(refusal, ForeignOrigin)
 
 
 async def _caller(websocket: WebSocket) -> Caller:
@@ -231,10 +246,10 @@ async def _caller(websocket: WebSocket) -> Caller:
     return await caller_with_ticket(websocket, ticket)
 
 
-async def _resumed(websocket: WebSocket, database: Database) -> Position | None:
+async def _resumed(websocket: WebSocket, database: Database, *, caller: Caller) -> Position | None:
     cursor = websocket.query_params.get("after")
     if not cursor:
         return None
     after = read_position(cursor)
-    await service.check_kept(database, after)
+    await service.check_kept(database, reader=caller.user_id, after=after)
     return after

@@ -31,8 +31,8 @@ async def messages(
     """Return the reader's messages after a position, or from the oldest that is kept, in order.
 
     Without what the reader's own session did. Only settled ones, so that none can appear before the
-    last of them later. Raises `CursorExpired` when some that came after the position are no longer
-    kept.
+    last of them later. Raises `CursorExpired` when some of the reader's that came after the
+    position are no longer kept.
     """
     start = after or START
     async with db.reading() as read:
@@ -51,11 +51,12 @@ async def messages(
     return [row for row in rows if row["id"] is not None]
 
 
-async def check_kept(db: Database, after: Position) -> None:
-    """Raise `CursorExpired` unless all messages that came after a position are still kept."""
+async def check_kept(db: Database, *, reader: UserId, after: Position) -> None:
+    """Raise `CursorExpired` unless all the reader's messages after a position are still kept."""
     async with db.reading() as read:
         row = await read.first(
             queries.EXPIRED,
+            caller_id=reader,
             after_transaction=str(after.transaction_id),
             after_position=after.number,
         )

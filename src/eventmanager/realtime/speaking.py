@@ -100,6 +100,8 @@ def _faults(error: ValidationError) -> list[Fault]:
 class Pace:
     """How fast one client speaks: a bucket that a message takes from and time fills."""
 
+    __slots__ = ("_counted_at_s", "_left", "_passed_over")
+
     def __init__(self) -> None:
         self._left = SPOKEN_AT_ONCE
         self._counted_at_s: float | None = None

@@ -11,6 +11,7 @@ from eventmanager.core.ids import SessionId, UserId, uuid7
 from eventmanager.realtime.letters import Letter
 from eventmanager.realtime.positions import START, Position
 
+NOTHING: Final[frozenset[UUID]] = frozenset()
 SENT_AT_ONCE: Final = 16
 QUEUED_MESSAGES: Final = 256
 QUEUED_BYTES: Final = 1024 * 1024
@@ -93,7 +94,7 @@ class Subscriber:
         self.session_id = session_id
         self.after = after
         self.until = START
-        self.known: frozenset[UUID] = frozenset()
+        self.known = NOTHING
         self.wanted: Wanted | None = None
         self.is_quiet = False
         self.held: tuple[Position, Position] | None = None

@@ -80,7 +80,10 @@ class Presences:
         self._clock = clock
         self._said: dict[Key, Said] = {}
         self._speakers: dict[Subscriber, set[EventId]] = {}
+        # What each socket has asked for; of that, what it has yet to be found out whether it may
+        # read; and the sockets of each event that may.
         self._watched: dict[Subscriber, frozenset[EventId]] = {}
+        self._unchecked: dict[Subscriber, set[EventId]] = {}
         self._watchers: dict[EventId, set[Subscriber]] = {}
         # What each watched event's list was when it was read last; without an entry it is empty.
         self._lists: dict[EventId, Letter] = {}
@@ -148,20 +151,24 @@ class Presences:
             self._change(key)
 
     def watch(self, subscriber: Subscriber, event_ids: Collection[EventId]) -> None:
-        """Tell a socket from now on, and of no others, who is at these events."""
+        """Tell a socket from now on, and of no others, who is at those events that it may read."""
         for event_id in self._watched.pop(subscriber, ()):
-            watchers = self._watchers[event_id]
+            watchers = self._watchers.get(event_id, set())
             watchers.discard(subscriber)
             if not watchers:
-                del self._watchers[event_id]
+                self._watchers.pop(event_id, None)
                 self._lists.pop(event_id, None)
         self._due.pop(subscriber, None)
+        self._unchecked.pop(subscriber, None)
         if event_ids:
             self._watched[subscriber] = frozenset(event_ids)
-            self._due[subscriber] = dict.fromkeys(event_ids)
-            for event_id in event_ids:
-                self._watchers.setdefault(event_id, set()).add(subscriber)
-            self._unread.update(event_ids)
+            self._unchecked[subscriber] = set(event_ids)
+            self._woken.set()
+
+    def look_again(self, subscriber: Subscriber, event_id: EventId) -> None:
+        """Take it that a socket's user may read an event, which may have been otherwise before."""
+        if event_id in self._watched.get(subscriber, ()):
+            self._unchecked.setdefault(subscriber, set()).add(event_id)
             self._woken.set()
 
     def leave(self, subscriber: Subscriber) -> None:
@@ -171,11 +178,15 @@ class Presences:
             self._forget(subscriber, event_id)
 
     def hear(self, word: str) -> None:
-        """Look at the events that another process names; without a word at all of them."""
-        if not word:
+        """Look at the events that another process names; without a word at all of them.
+
+        As after one that can't be read: who knows what it was to say.
+        """
+        try:
+            sender, event_ids = named(word)
+        except ValueError:
             self._begin_again()
             return
-        sender, event_ids = named(word)
         heard = self._watchers.keys() & event_ids
         if heard and sender != self._name:
             self._unread |= heard
@@ -222,7 +233,7 @@ class Presences:
             await asyncio.sleep(max(REST_SECONDS, min(took_s * REST_RATIO, REST_MOST_SECONDS)))
 
     def _patience_s(self) -> float | None:
-        if self._due:
+        if self._due or self._unchecked:
             return BUSY_SECONDS
         return CHECK_SECONDS if self._said else HEARTBEAT_SECONDS if self._watched else None
 
@@ -239,6 +250,7 @@ class Presences:
             self._unread.update(self._lists)
             if self._said or self._watched:
                 await self._store.purge()
+        await self._admit()
         if not self._is_away or now_s >= self._retry_at_s:
             await self._share(now_s)
         if self._is_away:
@@ -256,6 +268,26 @@ class Presences:
                 pair = subscriber.user_id, event_id
                 if pair in asked and pair not in readable:
                     self._forget(subscriber, event_id)
+
+    async def _admit(self) -> None:
+        """Let sockets watch what they may read of what they have asked for."""
+        unchecked, self._unchecked = self._unchecked, {}
+        asked = {(one.user_id, event_id) for one, some in unchecked.items() for event_id in some}
+        if not asked:
+            return
+        try:
+            readable = await self._readable(asked)
+        except _DATABASE_AWAY:
+            for subscriber, event_ids in unchecked.items():
+                self._unchecked.setdefault(subscriber, set()).update(event_ids)
+            raise
+        for subscriber, event_ids in unchecked.items():
+            # It may have been closed, or want something else by now.
+            for event_id in event_ids & self._watched.get(subscriber, frozenset()):
+                if (subscriber.user_id, event_id) in readable:
+                    self._watchers.setdefault(event_id, set()).add(subscriber)
+                    self._due.setdefault(subscriber, {})[event_id] = None
+                    self._unread.add(event_id)
 
     async def _share(self, now_s: float) -> None:
         """Store what was said here, and read what was said anywhere.
