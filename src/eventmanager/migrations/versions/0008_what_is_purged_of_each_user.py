@@ -1,7 +1,7 @@
 """what is purged of each user.
 
 Revision: 0008
-Revises: 0006
+Revises: 0007
 Created: 2026-11-28
 """
 
@@ -11,7 +11,7 @@ from alembic import op
 from eventmanager.core.models import TransactionId
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
