@@ -10,7 +10,7 @@ import standardwebhooks
 
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Transaction, query
-from eventmanager.webhooks import delivering, queries
+from eventmanager.webhooks import delivering, dispatching, queries
 from eventmanager.webhooks.delivering import Draft, make, purge_deliveries
 from eventmanager.webhooks.service import notify
 from tests.conftest import User, started
@@ -129,6 +129,73 @@ async def test_each_message_is_dispatched_once(ada: User, receiver: Receiver, st
     await steps.attempt()
     titles = sorted(request.json["data"]["data"]["title"] for request in receiver.received)
     assert titles == ["0", "1", "2"]
+
+
+_MADE = query("""
+    SELECT count(*) AS deliveries, coalesce(sum(octet_length(body)), 0) AS bytes
+    FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE w.user_id = :user_id
+""")
+
+
+async def made_for(steps: Steps, user: User) -> tuple[int, int]:
+    """Return how many deliveries there are to a user's webhooks, and their size."""
+    async with steps.database.reading() as read:
+        row = await read.first(_MADE, user_id=user.id)
+    assert row is not None
+    return row["deliveries"], int(row["bytes"])
+
+
+async def test_a_transaction_makes_so_many_bytes_of_deliveries(
+    ada: User, receiver: Receiver, steps: Steps
+) -> None:
+    """A bulk change of long texts, times all webhooks, would be more than a process can hold."""
+    for _ in range(20):
+        await webhook_of(ada, receiver.url, types=["event_updated"])
+    for number in range(25):
+        event = await event_of(ada)
+        change = {"description": f"{number}" * (20_000 // len(f"{number}"))}
+        await ada.client.patch(f"/api/events/{event['id']}", json=change)
+    before = (0, 0)
+    more, rounds = True, 0
+    while more:
+        more = await dispatching.dispatch(steps.database, datetime.now(UTC))
+        after = await made_for(steps, ada)
+        assert after[0] - before[0] <= dispatching.DELIVERIES_AT_ONCE
+        assert after[1] - before[1] <= dispatching.BYTES_AT_ONCE * 1.1
+        before, rounds = after, rounds + 1
+    assert before[0] == 20 * 25
+    assert before[1] > dispatching.BYTES_AT_ONCE
+    assert rounds == 2
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "size", "at_once"), [(3, 10**9, 3), (500, 1, 1)], ids=["many", "big"]
+)
+async def test_a_message_for_many_webhooks_is_dispatched_in_parts(
+    ada: User,
+    receiver: Receiver,
+    steps: Steps,
+    monkeypatch: pytest.MonkeyPatch,
+    deliveries: int,
+    size: int,
+    at_once: int,
+) -> None:
+    """Each webhook gets each message once, however many transactions it takes."""
+    monkeypatch.setattr(dispatching, "DELIVERIES_AT_ONCE", deliveries)
+    monkeypatch.setattr(dispatching, "BYTES_AT_ONCE", size)
+    webhooks = [await webhook_of(ada, receiver.url) for _ in range(5)]
+    for title in ("first", "second", "third"):
+        await event_of(ada, title)
+    made = 0
+    while await dispatching.dispatch(steps.database, datetime.now(UTC)):
+        now_made, _ = await made_for(steps, ada)
+        assert 0 < now_made - made <= at_once
+        made = now_made
+    for webhook in webhooks:
+        assert len(await deliveries_of(ada, webhook)) == 3
+    await steps.attempt()
+    titles = [request.json["data"]["data"]["title"] for request in receiver.received]
+    assert sorted(titles) == ["first"] * 5 + ["second"] * 5 + ["third"] * 5
 
 
 async def test_who_finds_another_process_at_it_goes_on(

@@ -93,25 +93,47 @@ PASS_OVER: Final = query("""
     RETURNING true AS passed
 """)
 
-# The next settled messages, each with every webhook that it is for, or once with none. Reminders
-# go to webhooks by their own channel.
+# The next settled messages, each with every webhook that it is for and that has no delivery of it
+# yet, or once with none. So many rows, and one more where that is not all; `fits` says of which the
+# bodies are small enough together, and of the first anyway. The data come once for each message.
+# Reminders go to webhooks by their own channel.
 NEXT: Final = query("""
     WITH next AS MATERIALIZED (
-        SELECT * FROM messages
+        SELECT *, octet_length(CAST(data AS text)) AS bytes FROM messages
         WHERE (transaction_id, position)
               > (CAST(CAST(:after_transaction AS text) AS xid8), CAST(:after_position AS bigint))
           AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())
         ORDER BY transaction_id, position
-        LIMIT :limit
+        LIMIT :messages
+    ), wanted AS MATERIALIZED (
+        SELECT m.transaction_id, m.position, m.bytes, w.id AS webhook_id, w.user_id
+        FROM next m
+        LEFT JOIN LATERAL (
+            SELECT w.id, w.user_id FROM webhooks w JOIN users u ON u.id = w.user_id AND u.is_active
+            WHERE w.user_id = ANY(m.recipients) AND w.is_active
+              AND m.transaction_id > w.active_since
+              AND m.type <> 'reminder' AND (w.types IS NULL OR m.type = ANY(w.types))
+              AND NOT EXISTS (
+                  SELECT FROM deliveries d WHERE d.webhook_id = w.id AND d.message_id = m.id)
+            ORDER BY w.id LIMIT :deliveries + 1
+        ) w ON true
+        ORDER BY m.transaction_id, m.position, w.id
+        LIMIT :deliveries + 1
+    ), counted AS (
+        SELECT *, row_number() OVER of_all = 1 OR (
+                   row_number() OVER of_all <= :deliveries
+                   AND sum(CASE WHEN webhook_id IS NOT NULL THEN bytes ELSE 0 END) OVER of_all
+                       <= :bytes) AS fits,
+               row_number() OVER of_message = 1 AS is_first
+        FROM wanted
+        WINDOW of_all AS (ORDER BY transaction_id, position, webhook_id),
+               of_message AS (PARTITION BY transaction_id, position ORDER BY webhook_id)
     )
-    SELECT CAST(CAST(m.transaction_id AS text) AS bigint) AS transaction_id, m.position,
-           m.id, m.event_id, m.initiator_id, m.type, m.occurred_at,
-           CASE WHEN w.id IS NOT NULL THEN m.data END AS data, w.id AS webhook_id, w.user_id
-    FROM next m
-    LEFT JOIN (webhooks w JOIN users u ON u.id = w.user_id AND u.is_active)
-      ON w.user_id = ANY(m.recipients) AND w.is_active AND m.transaction_id > w.active_since
-         AND m.type <> 'reminder' AND (w.types IS NULL OR m.type = ANY(w.types))
-    ORDER BY m.transaction_id, m.position, w.id
+    SELECT CAST(CAST(transaction_id AS text) AS bigint) AS transaction_id, position,
+           m.id, m.event_id, m.initiator_id, m.type, m.occurred_at, c.webhook_id, c.user_id, c.fits,
+           CASE WHEN c.is_first AND c.fits AND c.webhook_id IS NOT NULL THEN m.data END AS data
+    FROM counted c JOIN next m USING (transaction_id, position)
+    ORDER BY transaction_id, position, c.webhook_id
 """)
 
 MOVE_MARK: Final = query("""
