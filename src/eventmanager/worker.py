@@ -17,7 +17,7 @@ from eventmanager.events import upkeep
 from eventmanager.realtime.relay import Relay
 from eventmanager.realtime.service import purge_messages
 from eventmanager.reminders.service import remind
-from eventmanager.webhooks.delivering import delivering, purge_deliveries
+from eventmanager.webhooks.delivering import delivering, expire_deliveries, purge_deliveries
 from eventmanager.webhooks.dispatching import dispatch
 
 
@@ -30,6 +30,7 @@ def background(settings: Settings) -> Background:
             Task("purge_bin", hour, partial(upkeep.purge_bin, bin_days=settings.bin_days)),
             Task("purge_sessions", hour, purge),
             Task("purge_messages", hour, partial(purge_messages, days=settings.notification_days)),
+            Task("expire_deliveries", hour, expire_deliveries),
             Task(
                 "purge_deliveries",
                 hour,

@@ -11,7 +11,7 @@ import standardwebhooks
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Transaction, query
 from eventmanager.webhooks import delivering, dispatching, queries
-from eventmanager.webhooks.delivering import Draft, make, purge_deliveries
+from eventmanager.webhooks.delivering import Draft, expire_deliveries, make, purge_deliveries
 from eventmanager.webhooks.service import notify
 from tests.conftest import User, started
 from tests.events.conftest import share
@@ -373,7 +373,7 @@ async def test_a_day_of_failures_disables_a_webhook_and_tells_its_user(
     [said] = await told_of_disabling(ada)
     assert said["event_id"] is None
     assert said["initiator_id"] is None
-    assert said["data"] == {"webhook_id": webhook["id"], "url": receiver.url}
+    assert said["data"] == {"webhook_id": webhook["id"], "url": receiver.url, "reason": "failing"}
     assert receiver.url in said["message"]
     assert said["message"].startswith("Your webhook \u201chttp")
     assert await steps.jobs() == []
@@ -438,22 +438,56 @@ async def test_a_day_on_which_nobody_tried_does_not_disable_a_webhook(
     assert (await ada.client.get(f"/api/webhooks/{webhook['id']}")).json()["is_active"]
 
 
-async def test_too_many_that_wait_disable_a_webhook_that_fails(
+async def test_too_many_that_wait_disable_a_webhook(
     ada: User, receiver: Receiver, steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A receiver that is gone must not fill the queue for a day; one that works may be slow."""
-    monkeypatch.setattr(delivering, "BACKLOG_MAX", 2)
+    """Whether its receiver fails or is only slow: nothing of it fills the queue without end."""
+    monkeypatch.setattr(delivering, "BACKLOG_MAX", 3)
     webhook = await webhook_of(ada, receiver.url)
-    receiver.answers = [DOWN] * 2
-    for _ in range(4):
+    other = await webhook_of(ada, receiver.url, types=["event_created"])
+    for _ in range(3):
         await event_of(ada)
     await steps.dispatch()
-    first, second, *_ = await steps.jobs()
+    [first, *_] = await steps.jobs()
     await steps.do(first)
-    assert len(await deliveries_of(ada, webhook, state="pending")) == 4
-    await steps.do(second, at=datetime.now(UTC) + timedelta(hours=2))
-    assert [item["state"] for item in await deliveries_of(ada, webhook)] == ["failed"] * 4
-    assert len(await told_of_disabling(ada)) == 1
+    await event_of(ada)
+    await steps.dispatch()
+    states = {
+        hook["id"]: [item["state"] for item in await deliveries_of(ada, hook)]
+        for hook in (webhook, other)
+    }
+    # One of the two has got one of them, so that the next was not too many for it.
+    full, slow = sorted(states, key=lambda hook: "delivered" in states[hook])
+    assert states[full] == ["failed"] * 4
+    assert sorted(states[slow]) == ["delivered"] + ["pending"] * 3
+    assert not (await ada.client.get(f"/api/webhooks/{full}")).json()["is_active"]
+    assert (await ada.client.get(f"/api/webhooks/{slow}")).json()["is_active"]
+    [said] = await told_of_disabling(ada)
+    assert said["data"] == {"webhook_id": full, "url": receiver.url, "reason": "backlog"}
+    assert "too many deliveries were waiting" in said["message"]
+
+
+async def test_what_waits_for_more_than_a_day_fails(
+    ada: User, receiver: Receiver, steps: Steps
+) -> None:
+    """Though it was never attempted, or the job that was to do it is gone; it can be replayed."""
+    webhook = await webhook_of(ada, receiver.url)
+    await event_of(ada)
+    await steps.dispatch()
+    [job] = await steps.jobs()
+    now = datetime.now(UTC)
+    await expire_deliveries(steps.database, now + DAY)
+    assert [item["state"] for item in await deliveries_of(ada, webhook)] == ["pending"]
+    await expire_deliveries(steps.database, now + DAY + timedelta(hours=2))
+    [delivery] = await deliveries_of(ada, webhook)
+    assert (delivery["state"], delivery["next_attempt_at"]) == ("failed", None)
+    await steps.do(job)
+    assert receiver.received == []
+    assert (await ada.client.get(f"/api/webhooks/{webhook['id']}")).json()["is_active"]
+    path = f"/api/webhooks/{webhook['id']}/deliveries/{delivery['id']}/replay"
+    assert (await ada.client.post(path)).status_code == 202
+    await steps.attempt()
+    assert len(receiver.received) == 1
 
 
 async def test_one_message_that_a_receiver_refuses_does_not_disable_the_webhook(

@@ -190,11 +190,27 @@ FAILING_SINCE: Final = query("""
     UPDATE webhooks SET failing_since = CAST(:failing_since AS timestamptz) WHERE id = :webhook_id
 """)
 
-# How many deliveries wait for a webhook, up to a limit.
-WAITING: Final = query("""
-    SELECT count(*) AS waiting FROM (
-        SELECT FROM deliveries WHERE webhook_id = :webhook_id AND state = 'pending' LIMIT :limit
-    ) pending
+# Those of some webhooks for which more deliveries wait than may, held in the order of all.
+OVERFULL: Final = query("""
+    SELECT w.id FROM webhooks w
+    WHERE w.id = ANY(CAST(:webhook_ids AS uuid[])) AND CAST(:most AS bigint) < (
+        SELECT count(*) FROM (
+            SELECT FROM deliveries WHERE webhook_id = w.id AND state = 'pending'
+            LIMIT CAST(:most AS bigint) + 1
+        ) pending)
+    ORDER BY w.id FOR NO KEY UPDATE OF w
+""")
+
+# Deliveries that were to be over long ago, but for those that somebody is just writing to.
+EXPIRE: Final = query("""
+    WITH expired AS (
+        UPDATE deliveries SET state = 'failed', next_attempt_at = NULL, turn = turn + 1
+        WHERE id IN (
+            SELECT id FROM deliveries WHERE state = 'pending' AND queued_at < :before
+            LIMIT :limit FOR UPDATE SKIP LOCKED)
+        RETURNING 1
+    )
+    SELECT count(*) AS expired FROM expired
 """)
 
 DISABLE: Final = query("""
@@ -216,7 +232,8 @@ TELL_DISABLED: Final = query(
         owner="w.user_id",
         event="CAST(NULL AS uuid)",
         type="'webhook_disabled'",
-        data="jsonb_build_object('webhook_id', w.id, 'url', w.url)",
+        data="""jsonb_build_object(
+            'webhook_id', w.id, 'url', w.url, 'reason', CAST(:reason AS text))""",
         initiator="CAST(NULL AS uuid)",
         session="CAST(NULL AS uuid)",
     )
