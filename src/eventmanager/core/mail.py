@@ -1,6 +1,11 @@
-"""Email, as jobs that hand it to an SMTP server."""
+"""Email, as jobs that hand it to an SMTP server.
 
+A process has a few of them in its hands at once, so that a server that hangs holds up mail alone.
+"""
+
+import asyncio
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.headerregistry import Address
@@ -13,6 +18,7 @@ import aiosmtplib
 import structlog
 
 from eventmanager.core.background import Job, Postponed
+from eventmanager.core.background.places import Lane
 from eventmanager.core.database import Database
 from eventmanager.core.smtp import SmtpServer
 
@@ -20,7 +26,9 @@ SEND_MAIL: Final = "send_mail"
 TRIED_FOR: Final = timedelta(hours=4)
 """How long a mail is tried to be sent, while the server is away or puts us off."""
 _SOONEST: Final = timedelta(seconds=30)
+PLACES: Final = 5
 _TIMEOUT_SECONDS: Final = 20.0
+_GOODBYE_SECONDS: Final = 2.0
 _PERMANENT: Final = 500
 _UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _log = structlog.get_logger("app")
@@ -78,12 +86,14 @@ class Mail:
 
 
 def sending(server: SmtpServer) -> Job:
-    """Return the kind of job that sends a `Mail`."""
+    """Return the kind of job that sends a `Mail`, with the places of a process."""
+    lane = Lane(PLACES)
 
     async def send(_: Database, now: datetime, payload: dict[str, Any]) -> None:
         mail = Mail.of(payload)
         try:
-            await _hand_over(mail, server)
+            async with lane.place():
+                await _hand_over(mail, server)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             age = now - mail.written_at
             facts = {"mail": str(mail.id), "server": str(server), "cause": _said(error)}
@@ -99,10 +109,8 @@ def sending(server: SmtpServer) -> Job:
 
 
 async def _hand_over(mail: Mail, server: SmtpServer) -> None:
-    await aiosmtplib.send(
-        mail.message(sender=server.sender),
-        sender=_mailbox(server.sender),
-        recipients=[_mailbox(mail.to)],
+    """Send a mail; it takes 20 s at most, however slowly the server says what."""
+    client = aiosmtplib.SMTP(
         hostname=server.host,
         port=server.port,
         username=server.username,
@@ -111,6 +119,20 @@ async def _hand_over(mail: Mail, server: SmtpServer) -> None:
         start_tls=server.start_tls,
         timeout=_TIMEOUT_SECONDS,
     )
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            await client.connect()
+            await client.send_message(
+                mail.message(sender=server.sender),
+                sender=_mailbox(server.sender),
+                recipients=[_mailbox(mail.to)],
+            )
+        # It is sent, whatever the server says to that we go.
+        with suppress(aiosmtplib.SMTPException, OSError):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await client.quit()
+    finally:
+        client.close()
 
 
 def _is_permanent(error: Exception) -> bool:

@@ -119,7 +119,8 @@ async def _tell(
     if messages:
         staged = orjson.dumps([*messages.values()], default=str)
         await tx.first(queries.TELL, now=now, messages=staged)
-    await enqueue(tx, SEND_MAIL, mails)
+    # A mail that is late says less, and a mail is soon sent.
+    await enqueue(tx, SEND_MAIL, mails, is_urgent=True)
 
 
 def _message(row: asyncpg.Record, *, now: datetime) -> dict[str, Any]:
