@@ -1,6 +1,8 @@
 """Email, handed to a real SMTP server on loopback."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -115,6 +117,60 @@ async def test_a_refusal_for_good_is_given_up_and_logged(database: Database) -> 
     assert log["cause"] == "550 no such user"
 
 
+@asynccontextmanager
+async def saying(*answers: str, pause_s: float = 0) -> AsyncIterator[str]:
+    """Run a server that says this, one after the other, and return its URL."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in answers:
+            await asyncio.sleep(pause_s)
+            writer.write(f"{answer}\r\n".encode())
+            # What comes after DATA is no command.
+            end = b"\r\n.\r\n" if answer.startswith("354") else b"\r\n"
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                await reader.readuntil(end)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    try:
+        yield f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_given_up"),
+    [
+        (["554 no SMTP service here"], False),
+        (["220 hi", "550 who are you", "550 who are you"], False),
+        (["220 hi", "250 hi", "530 must issue STARTTLS first"], False),
+        (["220 hi", "250 hi", "550 not your sender"], False),
+        (["220 hi", "250 hi", "250 ok", "450 mailbox busy"], False),
+        (["220 hi", "250 hi", "250 ok", "550 no such user"], True),
+        (["220 hi", "250 hi", "250 ok", "250 ok", "354 go on", "554 no such content"], True),
+    ],
+    ids=["greeting", "helo", "tls", "sender", "busy", "recipient", "content"],
+)
+async def test_a_refusal_that_is_not_of_the_mail_is_tried_again(
+    database: Database, answers: list[str], is_given_up: bool
+) -> None:
+    """A server that refuses us for good may be set up wrongly; the mails wait for that."""
+    async with saying(*answers) as url:
+        with capture_logs() as logs, nullcontext() if is_given_up else pytest.raises(Postponed):
+            await run(database, job(url))
+    said = {log["event"]: log["cause"] for log in logs}
+    assert said == {"mail_given_up" if is_given_up else "mail_postponed": answers[-1]}
+
+
+async def test_an_address_that_needs_another_server_waits_for_it(database: Database) -> None:
+    """Not every server takes letters beyond ASCII before the @."""
+    mail = Mail(MAIL.id, "änn@example.com", MAIL.subject, MAIL.text, NOW)
+    async with saying("220 hi", "250 hi") as url:
+        with pytest.raises(Postponed):
+            await run(database, job(url), mail)
+
+
 async def test_a_server_that_is_away_is_tried_for_four_hours(database: Database) -> None:
     """Pauses grow, and a reminder of this morning is not for tomorrow."""
     async with mailbox() as box:
@@ -169,6 +225,18 @@ async def test_a_server_that_hangs_does_not_hold_the_job_for_good(
         hung.set()
         server.close()
         await server.wait_closed()
+
+
+async def test_a_server_that_is_slow_at_each_step_does_not_hold_the_job_for_long(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time is for all steps together."""
+    monkeypatch.setattr("eventmanager.core.mail._TIMEOUT_SECONDS", 1.0)
+    steps = ["220 hi", "250 hi", "250 ok", "250 ok", "354 go on", "250 ok", "221 bye"]
+    async with saying(*steps, pause_s=0.4) as url:
+        with capture_logs() as logs, pytest.raises(Postponed):
+            await run(database, job(url))
+    assert [log["cause"] for log in logs] == ["TimeoutError: "]
 
 
 @pytest.mark.parametrize(

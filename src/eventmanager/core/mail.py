@@ -136,16 +136,17 @@ async def _hand_over(mail: Mail, server: SmtpServer) -> None:
 
 
 def _is_permanent(error: Exception) -> bool:
-    """Tell whether trying again would not help, for this mail."""
+    """Tell whether trying again would not help, for this mail.
+
+    Whatever else a server refuses for good, such as us or our sender, is for the administrator to
+    put right; the mail is as good as any.
+    """
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         return all(refused.code >= _PERMANENT for refused in error.recipients)
-    if isinstance(error, aiosmtplib.SMTPAuthenticationError):
-        # That is for the administrator to put right; the mail is as good as any.
-        return False
-    if isinstance(error, aiosmtplib.SMTPResponseException):
+    if isinstance(error, aiosmtplib.SMTPDataError):
         return error.code >= _PERMANENT
-    # The address can't be written, or not to this server.
-    return isinstance(error, aiosmtplib.SMTPNotSupported | ValueError)
+    # The address can't be written.
+    return isinstance(error, ValueError)
 
 
 def _said(error: Exception) -> str:
