@@ -12,10 +12,10 @@ from eventmanager.core.clock import SystemClock
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.core.idempotency.service import forget
-from eventmanager.core.mail import sending
 from eventmanager.events import upkeep
 from eventmanager.realtime.relay import Relay
 from eventmanager.realtime.service import purge_messages
+from eventmanager.reminders.mailing import mailing
 from eventmanager.reminders.service import remind
 from eventmanager.webhooks.delivering import delivering, expire_deliveries, purge_deliveries
 from eventmanager.webhooks.dispatching import dispatch
@@ -45,7 +45,7 @@ def background(settings: Settings) -> Background:
         ),
         jobs=(
             delivering(allow_private=settings.webhook_allow_private),
-            *((sending(smtp),) if smtp else ()),
+            *((mailing(smtp),) if smtp else ()),
         ),
     )
 

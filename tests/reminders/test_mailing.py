@@ -1,26 +1,30 @@
 """Reminders by email and to webhooks, from the look to the mail server."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
+import pytest
 
 from eventmanager.core.database import Database, query
 from eventmanager.core.ids import uuid7
-from eventmanager.core.mail import sending
 from eventmanager.core.smtp import SmtpServer
 from eventmanager.reminders import service
+from eventmanager.reminders.mailing import mailing
 from tests.conftest import User
+from tests.events.conftest import share
 from tests.mail_server import mailbox
-from tests.reminders.conftest import SOON, Look, event, minutes, reminded, told
+from tests.reminders.conftest import SOON, Look, changed, event, minutes, moved, reminded, told
 
 # By statement, since the server of these tests sends no email and would refuse the wish.
 _BY_EMAIL = query("UPDATE reminders SET channel = 'email' WHERE event_id = :event_id")
+_DISABLE = query("UPDATE users SET is_active = false WHERE id = :user_id")
 _TAKE_JOBS = query("""
     DELETE FROM pgqueuer
-    WHERE entrypoint = 'send_mail'
-      AND CAST(convert_from(payload, 'UTF8') AS json) ->> 'to' = :email
+    WHERE entrypoint = 'mail_reminder'
+      AND CAST(convert_from(payload, 'UTF8') AS json) ->> 'user_id' = CAST(:user_id AS text)
     RETURNING payload
 """)
 
@@ -35,7 +39,7 @@ async def jobs(database: Database, user: User) -> list[dict[str, Any]]:
     """Take the mails to a user out of the queue."""
     async with database.reading() as read:
         return [
-            orjson.loads(row["payload"]) for row in await read.all(_TAKE_JOBS, email=user.email)
+            orjson.loads(row["payload"]) for row in await read.all(_TAKE_JOBS, user_id=str(user.id))
         ]
 
 
@@ -55,7 +59,7 @@ async def test_an_email_says_what_starts_when_and_where(
     await look(SOON - minutes(9))
     [payload] = await jobs(database, alice)
     async with mailbox() as box:
-        job = sending(SmtpServer.of(box.url, sender="events@example.com"))
+        job = mailing(SmtpServer.of(box.url, sender="events@example.com"))
         await job.run(database, SOON - minutes(10), payload)
     [envelope], [mail] = box.envelopes, box.mails
     assert envelope.rcpt_tos == [alice.email]
@@ -73,6 +77,58 @@ async def test_an_email_says_what_starts_when_and_where(
         "You asked to be reminded 10 minutes before it starts.",
     ]
     assert await reminded(alice) == []
+
+
+async def sent(database: Database, payload: dict[str, Any], *, at: datetime) -> list[str]:
+    """Do the job of a mail, and return the subject of what arrives."""
+    async with mailbox() as box:
+        await mailing(SmtpServer.of(box.url)).run(database, at, payload)
+    return [mail["Subject"].partition(" (")[0] for mail in box.mails]
+
+
+async def test_a_mail_that_is_late_says_what_is_so_then(
+    alice: User, look: Look, database: Database
+) -> None:
+    """A mail server may be away for hours: ten minutes are over by then, and the event may be."""
+    created = await event(alice, 10)
+    await by_email(database, created["id"])
+    await look(SOON - minutes(10))
+    [payload] = await jobs(database, alice)
+    await changed(alice, created["id"], title="Retro")
+    assert await sent(database, payload, at=SOON - minutes(3)) == ["Retro starts in 3 minutes"]
+    assert await sent(database, payload, at=SOON + minutes(59)) == ["Retro started 59 minutes ago"]
+    assert await sent(database, payload, at=SOON + minutes(60)) == []
+
+
+@pytest.mark.parametrize(
+    "what", ["moved", "cancelled", "deleted", "revoked", "not wanted", "disabled"]
+)
+async def test_a_mail_of_what_is_not_so_any_more_is_not_sent(
+    alice: User, bob: User, look: Look, database: Database, what: str
+) -> None:
+    """Nor to anybody who must not read it any more."""
+    created = await event(alice)
+    await share(alice, created["id"], bob, "Viewer")
+    await changed(bob, created["id"], reminders=told(10))
+    await by_email(database, created["id"])
+    await look(SOON - minutes(10))
+    [payload] = await jobs(database, bob)
+    assert await sent(database, payload, at=SOON) == ["Standup starts now"]
+    path = f"/api/events/{created['id']}"
+    if what == "moved":
+        await moved(alice, created["id"], SOON + minutes(30))
+    elif what == "cancelled":
+        await changed(alice, created["id"], status="cancelled")
+    elif what == "deleted":
+        await alice.client.delete(path)
+    elif what == "revoked":
+        await alice.client.delete(f"{path}/permissions/{bob.id}")
+    elif what == "not wanted":
+        await changed(bob, created["id"], reminders=[])
+    else:
+        async with database.reading() as read:
+            await read.first(_DISABLE, user_id=bob.id)
+    assert await sent(database, payload, at=SOON) == []
 
 
 async def test_a_server_without_email_sends_none(alice: User, database: Database) -> None:

@@ -3,23 +3,27 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from pydantic import SecretStr
 
-from eventmanager.core.background import enqueue
 from eventmanager.core.config import Settings
-from eventmanager.core.database import Database, Transaction
-from eventmanager.core.ids import uuid7
-from eventmanager.core.mail import PLACES, SEND_MAIL, Mail
+from eventmanager.core.database import Database, Transaction, query
+from eventmanager.core.mail import PLACES
+from eventmanager.reminders import service
+from eventmanager.reminders.mailing import JOB
 from eventmanager.webhooks.delivering import Draft, make
 from tests.conftest import User, started
 from tests.mail_server import mailbox
+from tests.reminders.conftest import event
 from tests.webhooks.conftest import TAKE, Receiver, Steps, event_of, webhook_of
 
 SECONDS = 5
+_BY_EMAIL = query("""
+    UPDATE reminders SET channel = 'email', next_at = now() WHERE event_id = :event_id
+""")
 
 
 @asynccontextmanager
@@ -34,15 +38,15 @@ async def worker(settings: Settings, smtp_url: str) -> AsyncIterator[None]:
         yield
 
 
-async def post(database: Database, count: int) -> None:
-    """Put mails into the queue."""
-    now = datetime.now(UTC)
-    mails = [Mail(uuid7(), "ann@example.com", f"{n}", "", now).payload() for n in range(count)]
-
-    async def put(tx: Transaction) -> None:
-        await enqueue(tx, SEND_MAIL, mails, is_urgent=True)
-
-    await database.transaction(put)
+async def remind(database: Database, user: User, count: int) -> None:
+    """Have reminders of a user due that come by email."""
+    for number in range(count):
+        at = datetime.now(UTC) + timedelta(minutes=10, seconds=number)
+        created = await event(user, 9, at=at)
+        async with database.reading() as read:
+            await read.first(_BY_EMAIL, event_id=created["id"])
+    while await service.remind(database, datetime.now(UTC) + timedelta(minutes=5), mail=True):
+        pass
 
 
 async def test_a_mail_server_that_hangs_holds_up_no_webhook(
@@ -57,7 +61,7 @@ async def test_a_mail_server_that_hangs_holds_up_no_webhook(
         writer.close()
 
     await webhook_of(ada, receiver.url)
-    await post(steps.database, 100)
+    await remind(steps.database, ada, 45)
     server = await asyncio.start_server(hang, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
@@ -72,7 +76,7 @@ async def test_a_mail_server_that_hangs_holds_up_no_webhook(
         for writer in hanging:
             writer.close()
     async with steps.database.reading() as read:
-        assert len(await read.all(TAKE, entrypoint=SEND_MAIL)) == 100
+        assert len(await read.all(TAKE, entrypoint=JOB)) == 45
 
 
 async def test_many_deliveries_that_wait_hold_up_no_mail(
@@ -88,7 +92,7 @@ async def test_many_deliveries_that_wait_hold_up_no_mail(
         await make(tx, drafts, now=now)
 
     await steps.database.transaction(put)
-    await post(steps.database, 1)
+    await remind(steps.database, ada, 1)
     async with mailbox() as box, worker(settings, box.url):
         async with asyncio.timeout(SECONDS):
             while not box.mails:  # noqa: ASYNC110  # the worker brings it about

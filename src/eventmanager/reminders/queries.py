@@ -132,6 +132,21 @@ LOOK: Final = query(f"""
     ORDER BY due_at, r.event_id, r.minutes_before, r.user_id
 """)  # built from constants of this module
 
+# What there is to be said of an occurrence, if it is where it was, is not over, and its reader
+# still wants to be reminded of it by email.
+STILL_TRUE: Final = query(f"""
+    SELECT u.username, u.email, r.minutes_before, o.recurrence_id, o.start_time, o.end_time,
+           o.start_time - r.minutes_before * interval '1 minute' AS due_at,
+           {own("title")} AS title, {own("location")} AS location, e.time_zone, e.all_day
+    FROM reminders r
+    JOIN users u ON u.id = r.user_id AND u.is_active
+    JOIN events e ON e.id = r.event_id AND e.deleted_at IS NULL
+    JOIN occurrences o ON o.event_id = r.event_id AND o.recurrence_id = :recurrence_id
+    WHERE r.event_id = :event_id AND r.user_id = :user_id
+      AND r.minutes_before = :minutes_before AND r.channel = 'email'
+      AND o.start_time = :start_time AND o.end_time > :now AND {own("status")} <> 'cancelled'
+""")
+
 # Tells readers of occurrences; who is told of the same is told by the same message.
 TELL: Final = query(
     told(

@@ -5,7 +5,7 @@ transaction; whatever others have locked it passes over. So each reminder is tol
 a process that died was about to tell is told by the next.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,11 +17,10 @@ from eventmanager.core.background import enqueue
 from eventmanager.core.database import Database, Transaction
 from eventmanager.core.errors import Invalid
 from eventmanager.core.ids import EventId, UserId, uuid7
-from eventmanager.core.mail import SEND_MAIL, Mail
-from eventmanager.core.time import rfc3339, shown
+from eventmanager.core.time import rfc3339
 from eventmanager.realtime.schemas import sentence
 from eventmanager.realtime.types import NotificationType
-from eventmanager.reminders import queries, words
+from eventmanager.reminders import mailing, queries, words
 from eventmanager.reminders.models import Channel
 from eventmanager.reminders.schemas import Reminder
 from eventmanager.webhooks import service as webhooks
@@ -113,14 +112,14 @@ async def _tell(
                 now=now,
             )
         elif mail:
-            mails.append(_mail(row, now=now))
+            mails.append(mailing.payload(dict(row), now=now))
         else:
             _log.warning("reminder_not_mailed", reason="SMTP_URL is not set")
     if messages:
         staged = orjson.dumps([*messages.values()], default=str)
         await tx.first(queries.TELL, now=now, messages=staged)
     # A mail that is late says less, and a mail is soon sent.
-    await enqueue(tx, SEND_MAIL, mails, is_urgent=True)
+    await enqueue(tx, mailing.JOB, mails, is_urgent=True)
 
 
 def _message(row: asyncpg.Record, *, now: datetime) -> dict[str, Any]:
@@ -129,13 +128,13 @@ def _message(row: asyncpg.Record, *, now: datetime) -> dict[str, Any]:
         "recipients": [],
         "owner_id": row["owner_id"],
         "event_id": row["event_id"],
-        "data": _facts(row, now=now),
+        "data": words.facts(dict(row), now=now),
     }
 
 
 def _notification(row: asyncpg.Record, *, now: datetime) -> dict[str, Any]:
     """Return a reminder as a notification reads, but for its cursor, since it is none."""
-    facts = _facts(row, now=now)
+    facts = words.facts(dict(row), now=now)
     return {
         "id": uuid7(),
         "type": NotificationType.REMINDER,
@@ -144,40 +143,4 @@ def _notification(row: asyncpg.Record, *, now: datetime) -> dict[str, Any]:
         "message": sentence(NotificationType.REMINDER, facts),
         "occurred_at": rfc3339(now),
         "data": facts,
-    }
-
-
-def _mail(row: asyncpg.Record, *, now: datetime) -> Mapping[str, Any]:
-    """Return the email as the job that sends it is given it."""
-    facts = _facts(row, now=now)
-    zoned = {"time_zone": row["time_zone"], "all_day": row["all_day"]}
-    lines = [sentence(NotificationType.REMINDER, facts), ""]
-    if not row["all_day"]:
-        lines.append(f"Ends: {words.at(row['end_time'], **zoned)}")
-    if row["location"]:
-        lines.append(f"Where: {row['location']}")
-    ahead = words.duration(row["minutes_before"])
-    lines += ["", f"You asked to be reminded {ahead} before it starts."]
-    return Mail(
-        id=uuid7(),
-        to=row["email"],
-        subject=f"{row['title']} {facts['when']}",
-        text="".join(" ".join(line.split()) + "\n" for line in lines),
-        written_at=now,
-    ).payload()
-
-
-def _facts(row: asyncpg.Record, *, now: datetime) -> dict[str, Any]:
-    zoned = {"time_zone": row["time_zone"], "all_day": row["all_day"]}
-    return {
-        "title": row["title"],
-        "recurrence_id": shown(row["recurrence_id"], **zoned),
-        "start_time": shown(row["start_time"], **zoned),
-        "end_time": shown(row["end_time"], **zoned),
-        "time_zone": row["time_zone"],
-        "all_day": row["all_day"],
-        "location": row["location"],
-        "minutes_before": row["minutes_before"],
-        "due_at": rfc3339(row["due_at"]),
-        "when": words.when(row["start_time"], now=now, **zoned),
     }
