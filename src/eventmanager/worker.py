@@ -40,7 +40,7 @@ def background(settings: Settings) -> Background:
             Task("purge_queue_log", hour, purge_log),
         ),
         watches=(
-            Watch("reminders", timedelta(seconds=1), partial(remind, mail=smtp is not None)),
+            Watch("reminders", timedelta(seconds=1), remind),
             Watch("dispatch_webhooks", timedelta(seconds=1), dispatch),
         ),
         jobs=(

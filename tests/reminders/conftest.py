@@ -69,7 +69,7 @@ def look(database: Database) -> Look:
     """Looks for what is due at an instant, as every working process does every second."""
 
     async def at(now: datetime) -> None:
-        while await service.remind(database, now, mail=True):
+        while await service.remind(database, now):
             pass
 
     return at

@@ -7,12 +7,14 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
+from pydantic import SecretStr
 
+from eventmanager.core.config import Settings
 from eventmanager.core.database import Database, query
 from eventmanager.core.ids import uuid7
 from eventmanager.core.smtp import SmtpServer
-from eventmanager.reminders import service
-from eventmanager.reminders.mailing import mailing
+from eventmanager.reminders.mailing import JOB, mailing
+from eventmanager.worker import background
 from tests.conftest import User
 from tests.events.conftest import share
 from tests.mail_server import mailbox
@@ -131,14 +133,20 @@ async def test_a_mail_of_what_is_not_so_any_more_is_not_sent(
     assert await sent(database, payload, at=SOON) == []
 
 
-async def test_a_server_without_email_sends_none(alice: User, database: Database) -> None:
-    """`SMTP_URL` may be taken away while reminders are there; the others go on."""
+async def test_a_process_without_email_leaves_it_to_others(
+    alice: User, look: Look, database: Database, settings: Settings
+) -> None:
+    """Whoever finds that a reminder is due need not be who sends the mail."""
     both = await event(alice, 10)
     silent = await event(alice, 10, title="Silent")
     await by_email(database, silent["id"])
-    await service.remind(database, SOON, mail=False)
-    assert await jobs(database, alice) == []
+    await look(SOON)
     assert [item["title"] for item in await reminded(alice)] == [both["title"]]
+    assert JOB not in {job.name for job in background(settings).jobs}
+    by_mail = settings.model_copy(update={"smtp_url": SecretStr("smtp://127.0.0.1:9")})
+    assert JOB in {job.name for job in background(by_mail).jobs}
+    [payload] = await jobs(database, alice)
+    assert await sent(database, payload, at=SOON) == ["Silent starts now"]
 
 
 async def test_mails_and_marks_stand_or_fall_together(
@@ -178,3 +186,23 @@ async def test_a_webhook_is_called_once_with_what_a_notification_says(
     assert body["data"]["message"].startswith("\u201cStandup\u201d starts in 10 minutes (")
     assert body["data"]["data"]["minutes_before"] == 10
     assert await reminded(alice) == []
+
+
+async def test_webhooks_of_many_are_called_each_with_its_own(
+    alice: User, bob: User, look: Look, database: Database
+) -> None:
+    """What is due for several users at once is posted to each one's webhooks only."""
+    async with database.reading() as read:
+        for user in (alice, alice, bob):
+            await read.first(_HOOK, id=uuid7(), user_id=user.id, now=SOON)
+    created = [
+        await event(user, reminders=told(10, 5, channel="webhook"), title=title)
+        for user, title in ((alice, "Hers"), (bob, "His"))
+    ]
+    await look(SOON)
+    for user, item, calls in ((alice, created[0], 4), (bob, created[1], 2)):
+        async with database.reading() as read:
+            rows = await read.all(_DELIVERIES, user_id=user.id)
+        bodies = [orjson.loads(row["body"])["data"] for row in rows]
+        assert [body["event_id"] for body in bodies] == [item["id"]] * calls
+        assert {body["data"]["minutes_before"] for body in bodies} == {5, 10}

@@ -45,7 +45,7 @@ async def remind(database: Database, user: User, count: int) -> None:
         created = await event(user, 9, at=at)
         async with database.reading() as read:
             await read.first(_BY_EMAIL, event_id=created["id"])
-    while await service.remind(database, datetime.now(UTC) + timedelta(minutes=5), mail=True):
+    while await service.remind(database, datetime.now(UTC) + timedelta(minutes=5)):
         pass
 
 

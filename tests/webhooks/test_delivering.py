@@ -673,15 +673,18 @@ async def test_others_may_post_to_a_users_webhooks_in_their_transaction(
 
     async def tell(tx: Transaction) -> int:
         return await notify(
-            tx, user_id=ada.id, message_id=message_id, type="reminder",
-            notification={"title": "Standup"}, now=datetime.now(UTC),
+            tx, [(ada.id, {"id": message_id, "title": "Standup"})], type="reminder",
+            now=datetime.now(UTC),
         )  # fmt: skip
 
     assert await steps.database.transaction(tell) == 1
     assert await steps.database.transaction(tell) == 0
     await steps.attempt()
     [request] = receiver.received
-    assert verified(wanting["secret"], request)["data"] == {"title": "Standup"}
+    assert verified(wanting["secret"], request)["data"] == {
+        "id": str(message_id),
+        "title": "Standup",
+    }
     assert request.headers["webhook-id"] == str(message_id)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import asyncpg
 import orjson
-import structlog
 
 from eventmanager.core.background import enqueue
 from eventmanager.core.database import Database, Transaction
@@ -24,8 +23,6 @@ from eventmanager.reminders import mailing, queries, words
 from eventmanager.reminders.models import Channel
 from eventmanager.reminders.schemas import Reminder
 from eventmanager.webhooks import service as webhooks
-
-_log = structlog.get_logger("app")
 
 
 def check(reminders: Sequence[Reminder], *, mail: bool, loc: Sequence[str | int]) -> None:
@@ -64,10 +61,10 @@ def written(reminders: Sequence[Reminder]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda item: (item["minutes_before"], item["channel"]))
 
 
-async def remind(db: Database, now: datetime, *, mail: bool) -> bool:
+async def remind(db: Database, now: datetime) -> bool:
     """Tell of the occurrences whose reminders are due, and return whether there may be more.
 
-    Email is sent only if this process knows how to (`mail`).
+    Email is for a process that knows how to send it, which this one need not be.
     """
 
     async def work(tx: Transaction) -> bool:
@@ -82,19 +79,17 @@ async def remind(db: Database, now: datetime, *, mail: bool) -> bool:
             minutes_before=[row["minutes_before"] for row in taken],
             channels=[row["channel"] for row in taken],
         )
-        await _tell(tx, due, now=now, mail=mail)
+        await _tell(tx, due, now=now)
         return len(taken) >= queries.BATCH
 
     return await db.transaction(work)
 
 
-async def _tell(
-    tx: Transaction, due: Sequence[asyncpg.Record], *, now: datetime, mail: bool
-) -> None:
+async def _tell(tx: Transaction, due: Sequence[asyncpg.Record], *, now: datetime) -> None:
     """Tell of what is due, each on its channel."""
     # Readers who are told of the same are told by one message.
     messages: dict[tuple[Any, ...], dict[str, Any]] = {}
-    mails = []
+    posts, mails = [], []
     for row in due:
         key = (row["event_id"], row["recurrence_id"], row["minutes_before"])
         if row["channel"] == Channel.NOTIFICATION:
@@ -102,22 +97,13 @@ async def _tell(
                 messages[key] = _message(row, now=now)
             messages[key]["recipients"].append(row["user_id"])
         elif row["channel"] == Channel.WEBHOOK:
-            notification = _notification(row, now=now)
-            await webhooks.notify(
-                tx,
-                user_id=row["user_id"],
-                message_id=notification["id"],
-                type=NotificationType.REMINDER,
-                notification=notification,
-                now=now,
-            )
-        elif mail:
-            mails.append(mailing.payload(dict(row), now=now))
+            posts.append((row["user_id"], _notification(row, now=now)))
         else:
-            _log.warning("reminder_not_mailed", reason="SMTP_URL is not set")
+            mails.append(mailing.payload(dict(row), now=now))
     if messages:
         staged = orjson.dumps([*messages.values()], default=str)
         await tx.first(queries.TELL, now=now, messages=staged)
+    await webhooks.notify(tx, posts, type=NotificationType.REMINDER, now=now)
     # A mail that is late says less, and a mail is soon sent.
     await enqueue(tx, mailing.JOB, mails, is_urgent=True)
 

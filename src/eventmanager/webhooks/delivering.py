@@ -59,16 +59,19 @@ async def make(tx: Transaction, drafts: Sequence[Draft], *, now: datetime) -> li
     """
     if not drafts:
         return []
-    rows = await tx.all(
-        queries.DELIVERIES,
-        ids=[uuid7() for _ in drafts],
-        webhook_ids=[draft.webhook_id for draft in drafts],
-        message_ids=[draft.message_id for draft in drafts],
-        types=[draft.type for draft in drafts],
-        bodies=[draft.body for draft in drafts],
-        now=now,
-    )
-    made = [row["id"] for row in rows]
+    made = []
+    for start in range(0, len(drafts), _AT_ONCE):
+        part = drafts[start : start + _AT_ONCE]
+        rows = await tx.all(
+            queries.DELIVERIES,
+            ids=[uuid7() for _ in part],
+            webhook_ids=[draft.webhook_id for draft in part],
+            message_ids=[draft.message_id for draft in part],
+            types=[draft.type for draft in part],
+            bodies=[draft.body for draft in part],
+            now=now,
+        )
+        made += [row["id"] for row in rows]
     await enqueue(tx, JOB, [_payload(delivery_id, turn=0) for delivery_id in made])
     webhook_ids = list({draft.webhook_id for draft in drafts})
     for row in await tx.all(queries.OVERFULL, webhook_ids=webhook_ids, most=BACKLOG_MAX):

@@ -141,10 +141,11 @@ MOVE_MARK: Final = query("""
     SET transaction_id = CAST(CAST(:transaction_id AS text) AS xid8), position = :position
 """)
 
-# The active webhooks of a user that want a type.
+# The active webhooks of some users that want a type.
 WANTED_BY: Final = query("""
-    SELECT w.id FROM webhooks w JOIN users u ON u.id = w.user_id AND u.is_active
-    WHERE w.user_id = :user_id AND w.is_active AND (w.types IS NULL OR :type = ANY(w.types))
+    SELECT w.user_id, w.id FROM webhooks w JOIN users u ON u.id = w.user_id AND u.is_active
+    WHERE w.user_id = ANY(CAST(:user_ids AS uuid[])) AND w.is_active
+      AND (w.types IS NULL OR :type = ANY(w.types))
     ORDER BY w.id
 """)
 
