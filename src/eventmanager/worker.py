@@ -24,6 +24,7 @@ from eventmanager.webhooks.dispatching import dispatch
 def background(settings: Settings) -> Background:
     """Return all that is done beside the requests, by a server or by a worker."""
     hour, smtp = timedelta(hours=1), settings.smtp
+    reminders = partial(remind, emails_per_hour=settings.reminder_emails_per_hour)
     return Background(
         tasks=(
             *upkeep.TASKS,
@@ -40,7 +41,7 @@ def background(settings: Settings) -> Background:
             Task("purge_queue_log", hour, purge_log),
         ),
         watches=(
-            Watch("reminders", timedelta(seconds=1), remind),
+            Watch("reminders", timedelta(seconds=1), reminders),
             Watch("dispatch_webhooks", timedelta(seconds=1), dispatch),
         ),
         jobs=(

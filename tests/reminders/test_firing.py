@@ -387,11 +387,11 @@ async def test_many_at_once_are_told_once_each(
 
     async def process() -> None:
         async with Database.connect(database_url, pool_size=1) as own:
-            while await service.remind(own, SOON):
+            while await service.remind(own, SOON, emails_per_hour=1):
                 pass
 
     await asyncio.gather(*(process() for _ in range(5)))
-    while await service.remind(database, SOON + minutes(1)):
+    while await service.remind(database, SOON + minutes(1), emails_per_hour=1):
         pass
     rows = []
     statement = query("SELECT event_id, data FROM messages WHERE type = 'reminder'")

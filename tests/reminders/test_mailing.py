@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import orjson
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database, query
@@ -18,7 +19,17 @@ from eventmanager.worker import background
 from tests.conftest import User
 from tests.events.conftest import share
 from tests.mail_server import mailbox
-from tests.reminders.conftest import SOON, Look, changed, event, minutes, moved, reminded, told
+from tests.reminders.conftest import (
+    PER_HOUR,
+    SOON,
+    Look,
+    changed,
+    event,
+    minutes,
+    moved,
+    reminded,
+    told,
+)
 
 # By statement, since the server of these tests sends no email and would refuse the wish.
 _BY_EMAIL = query("UPDATE reminders SET channel = 'email' WHERE event_id = :event_id")
@@ -77,6 +88,8 @@ async def test_an_email_says_what_starts_when_and_where(
         "Where: Room Bcc: all@example.com",
         "",
         "You asked to be reminded 10 minutes before it starts.",
+        f"The account \u201c{alice.username}\u201d asked for this email, and can turn it off in the"
+        " reminders of the event. If it is not yours, ask whoever runs the server to disable it.",
     ]
     assert await reminded(alice) == []
 
@@ -147,6 +160,28 @@ async def test_a_process_without_email_leaves_it_to_others(
     assert JOB in {job.name for job in background(by_mail).jobs}
     [payload] = await jobs(database, alice)
     assert await sent(database, payload, at=SOON) == ["Silent starts now"]
+
+
+async def test_a_user_gets_so_many_emails_an_hour(
+    alice: User, bob: User, look: Look, database: Database
+) -> None:
+    """Anybody may register with anybody's address, and write the titles."""
+    for user, count in ((alice, 6), (bob, 1)):
+        for number in range(count):
+            created = await event(user, 10, at=SOON + minutes(number))
+            await by_email(database, created["id"])
+    with capture_logs() as logs:
+        await look(SOON - minutes(9))
+        for number in range(6):
+            await look(SOON - minutes(9 - number))
+    assert len(await jobs(database, alice)) == PER_HOUR == 3
+    assert len(await jobs(database, bob)) == 1
+    said = [log for log in logs if log["event"] == "reminders_not_mailed"]
+    assert [(log["user_id"], log["limit"]) for log in said] == [(alice.id, PER_HOUR)]
+    later = await event(alice, 10, at=SOON + minutes(61))
+    await by_email(database, later["id"])
+    await look(SOON + minutes(51))
+    assert len(await jobs(database, alice)) == 1
 
 
 async def test_mails_and_marks_stand_or_fall_together(

@@ -77,7 +77,14 @@ def _written(row: asyncpg.Record, *, mail_id: UUID, written_at: datetime, now: d
     if row["location"]:
         lines.append(f"Where: {row['location']}")
     ahead = words.duration(row["minutes_before"])
-    lines += ["", f"You asked to be reminded {ahead} before it starts."]
+    # Whoever has the address need not be who has registered with it.
+    lines += [
+        "",
+        f"You asked to be reminded {ahead} before it starts.",
+        f"The account \u201c{row['username']}\u201d asked for this email, and can turn it off in"
+        " the reminders of the event. If it is not yours, ask whoever runs the server to"
+        " disable it.",
+    ]
     return Mail(
         id=mail_id,
         to=row["email"],

@@ -1,10 +1,13 @@
-"""Reminders: what each reader of an event has asked to be told before its occurrences."""
+"""Reminders: what each reader of an event has asked to be told before its occurrences.
+
+And how many emails that has been lately.
+"""
 
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from eventmanager.core.models import Base
@@ -16,6 +19,18 @@ class Channel(StrEnum):
     NOTIFICATION = "notification"
     WEBHOOK = "webhook"
     EMAIL = "email"
+
+
+class MailCount(Base):
+    """How many emails were to remind a user in the hour from `since` on; they are limited."""
+
+    __tablename__ = "mail_counts"
+
+    user_id: Mapped[UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    since: Mapped[datetime]
+    mails: Mapped[int]
 
 
 class Reminder(Base):

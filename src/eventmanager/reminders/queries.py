@@ -132,6 +132,22 @@ LOOK: Final = query(f"""
     ORDER BY due_at, r.event_id, r.minutes_before, r.user_id
 """)  # built from constants of this module
 
+# Counts emails that users are to get, and answers how many that makes in the hour, in which each
+# one's begins with the first. In the order of all, since the rows are held until the commit.
+COUNT_MAILS: Final = query("""
+    INSERT INTO mail_counts AS c (user_id, since, mails)
+    SELECT u.id, :now, added.mails
+    FROM unnest(CAST(:user_ids AS uuid[]), CAST(:mails AS integer[])) AS added (user_id, mails)
+    JOIN users u ON u.id = added.user_id
+    ORDER BY u.id FOR KEY SHARE OF u
+    ON CONFLICT (user_id) DO UPDATE SET
+        since = CASE WHEN c.since > excluded.since - interval '1 hour'
+                THEN c.since ELSE excluded.since END,
+        mails = CASE WHEN c.since > excluded.since - interval '1 hour'
+                THEN c.mails ELSE 0 END + excluded.mails
+    RETURNING user_id, mails
+""")
+
 # What there is to be said of an occurrence, if it is where it was, is not over, and its reader
 # still wants to be reminded of it by email.
 STILL_TRUE: Final = query(f"""

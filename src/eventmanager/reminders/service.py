@@ -5,12 +5,15 @@ transaction; whatever others have locked it passes over. So each reminder is tol
 a process that died was about to tell is told by the next.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import orjson
+import structlog
 
 from eventmanager.core.background import enqueue
 from eventmanager.core.database import Database, Transaction
@@ -23,6 +26,8 @@ from eventmanager.reminders import mailing, queries, words
 from eventmanager.reminders.models import Channel
 from eventmanager.reminders.schemas import Reminder
 from eventmanager.webhooks import service as webhooks
+
+_log = structlog.get_logger("app")
 
 
 def check(reminders: Sequence[Reminder], *, mail: bool, loc: Sequence[str | int]) -> None:
@@ -61,10 +66,11 @@ def written(reminders: Sequence[Reminder]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda item: (item["minutes_before"], item["channel"]))
 
 
-async def remind(db: Database, now: datetime) -> bool:
+async def remind(db: Database, now: datetime, *, emails_per_hour: int) -> bool:
     """Tell of the occurrences whose reminders are due, and return whether there may be more.
 
-    Email is for a process that knows how to send it, which this one need not be.
+    Email is for a process that knows how to send it, which this one need not be. No user gets more
+    of it than so many: nobody has confirmed that an address is the user's own.
     """
 
     async def work(tx: Transaction) -> bool:
@@ -79,17 +85,19 @@ async def remind(db: Database, now: datetime) -> bool:
             minutes_before=[row["minutes_before"] for row in taken],
             channels=[row["channel"] for row in taken],
         )
-        await _tell(tx, due, now=now)
+        await _tell(tx, due, now=now, emails_per_hour=emails_per_hour)
         return len(taken) >= queries.BATCH
 
     return await db.transaction(work)
 
 
-async def _tell(tx: Transaction, due: Sequence[asyncpg.Record], *, now: datetime) -> None:
+async def _tell(
+    tx: Transaction, due: Sequence[asyncpg.Record], *, now: datetime, emails_per_hour: int
+) -> None:
     """Tell of what is due, each on its channel."""
     # Readers who are told of the same are told by one message.
     messages: dict[tuple[Any, ...], dict[str, Any]] = {}
-    posts, mails = [], []
+    posts, mails = [], defaultdict(list)
     for row in due:
         key = (row["event_id"], row["recurrence_id"], row["minutes_before"])
         if row["channel"] == Channel.NOTIFICATION:
@@ -99,13 +107,35 @@ async def _tell(tx: Transaction, due: Sequence[asyncpg.Record], *, now: datetime
         elif row["channel"] == Channel.WEBHOOK:
             posts.append((row["user_id"], _notification(row, now=now)))
         else:
-            mails.append(mailing.payload(dict(row), now=now))
+            mails[row["user_id"]].append(mailing.payload(dict(row), now=now))
     if messages:
         staged = orjson.dumps([*messages.values()], default=str)
         await tx.first(queries.TELL, now=now, messages=staged)
     await webhooks.notify(tx, posts, type=NotificationType.REMINDER, now=now)
+    allowed = await _allowed(tx, mails, now=now, emails_per_hour=emails_per_hour)
     # A mail that is late says less, and a mail is soon sent.
-    await enqueue(tx, mailing.JOB, mails, is_urgent=True)
+    await enqueue(tx, mailing.JOB, allowed, is_urgent=True)
+
+
+async def _allowed(
+    tx: Transaction,
+    mails: Mapping[UUID, Sequence[dict[str, Any]]],
+    *,
+    now: datetime,
+    emails_per_hour: int,
+) -> list[dict[str, Any]]:
+    """Return what each user may still get of these mails in this hour."""
+    if not mails:
+        return []
+    allowed: list[dict[str, Any]] = []
+    counts = [len(of_user) for of_user in mails.values()]
+    for row in await tx.all(queries.COUNT_MAILS, user_ids=[*mails], mails=counts, now=now):
+        of_user = mails[row["user_id"]]
+        before = row["mails"] - len(of_user)
+        allowed += of_user[: max(0, emails_per_hour - before)]
+        if before <= emails_per_hour < row["mails"]:
+            _log.warning("reminders_not_mailed", user_id=row["user_id"], limit=emails_per_hour)
+    return allowed
 
 
 def _message(row: asyncpg.Record, *, now: datetime) -> dict[str, Any]:

@@ -24,6 +24,16 @@ _STALE_SINCE = """
 
 
 def upgrade() -> None:
+    op.create_table(
+        "mail_counts",
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("mails", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["users.id"], name=op.f("fk_mail_counts_user_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("user_id", name=op.f("pk_mail_counts")),
+    )
     op.add_column("reminders", sa.Column("stale_since", sa.DateTime(timezone=True), nullable=True))
     op.execute("UPDATE reminders SET stale_since = statement_timestamp() WHERE is_stale")
     op.alter_column("reminders", "stale_since", server_default=sa.text("statement_timestamp()"))
