@@ -132,6 +132,28 @@ async def test_what_never_answers_is_a_failure_in_time(
     assert outcome.duration_ms < 2000
 
 
+@pytest.mark.parametrize(
+    ("status", "error"), [("200 OK", None), ("503 Busy", "the answer is 503")], ids=["200", "503"]
+)
+async def test_a_status_that_comes_just_in_time_counts(
+    status: str, error: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the time is over before its body is: the receiver has it and said so."""
+    monkeypatch.setattr(sending, "ATTEMPT_SECONDS", 0.5)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.3)
+        writer.write(f"HTTP/1.1 {status}\r\nRetry-After: 60\r\nContent-Length: 9\r\n\r\n".encode())
+        await reader.read()
+        await asyncio.sleep(60)
+
+    async with serving(serve) as port:
+        outcome = await post(port)
+    assert (outcome.status, outcome.error) == (int(status[:3]), error)
+    assert outcome.asked == (timedelta(seconds=60) if error else None)
+    assert outcome.duration_ms < 1000
+
+
 async def test_nobody_there_is_a_failure() -> None:
     """With the reason, for the log of deliveries."""
     with socket.socket() as free:
