@@ -12,24 +12,26 @@ from eventmanager.core.clock import SystemClock
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.core.idempotency.service import forget
-from eventmanager.core.mail import sending
 from eventmanager.events import upkeep
 from eventmanager.realtime.relay import Relay
 from eventmanager.realtime.service import purge_messages
+from eventmanager.reminders.mailing import mailing
 from eventmanager.reminders.service import remind
-from eventmanager.webhooks.delivering import delivering, purge_deliveries
+from eventmanager.webhooks.delivering import delivering, expire_deliveries, purge_deliveries
 from eventmanager.webhooks.dispatching import dispatch
 
 
 def background(settings: Settings) -> Background:
     """Return all that is done beside the requests, by a server or by a worker."""
     hour, smtp = timedelta(hours=1), settings.smtp
+    reminders = partial(remind, emails_per_hour=settings.reminder_emails_per_hour)
     return Background(
         tasks=(
             *upkeep.TASKS,
             Task("purge_bin", hour, partial(upkeep.purge_bin, bin_days=settings.bin_days)),
             Task("purge_sessions", hour, purge),
             Task("purge_messages", hour, partial(purge_messages, days=settings.notification_days)),
+            Task("expire_deliveries", hour, expire_deliveries),
             Task(
                 "purge_deliveries",
                 hour,
@@ -39,12 +41,12 @@ def background(settings: Settings) -> Background:
             Task("purge_queue_log", hour, purge_log),
         ),
         watches=(
-            Watch("reminders", timedelta(seconds=1), partial(remind, mail=smtp is not None)),
+            Watch("reminders", timedelta(seconds=1), reminders),
             Watch("dispatch_webhooks", timedelta(seconds=1), dispatch),
         ),
         jobs=(
             delivering(allow_private=settings.webhook_allow_private),
-            *((sending(smtp),) if smtp else ()),
+            *((mailing(smtp),) if smtp else ()),
         ),
     )
 

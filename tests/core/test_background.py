@@ -227,6 +227,43 @@ async def test_a_job_that_fails_is_tried_again_and_in_the_end_given_up(
     assert tries == 2
 
 
+async def test_a_failure_that_can_not_be_counted_loses_no_job(
+    database: Database, database_url: str, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever PostgreSQL has against it: the library would delete the job."""
+    monkeypatch.setattr(process, "FAILURE_PAUSE", SOON)
+    runs: list[int] = []
+
+    async def run(_: Database, __: datetime, ___: dict[str, Any]) -> None:
+        runs.append(len(runs))
+        if len(runs) == 1:
+            raise RuntimeError("the first time")
+
+    async def ran_again() -> bool:
+        return len(runs) == 2
+
+    await rows(
+        database_url,
+        """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN RAISE EXCEPTION ''not this one''; END'
+        """,
+    )
+    await rows(
+        database_url,
+        """
+        CREATE TRIGGER refuse BEFORE UPDATE OF headers ON pgqueuer FOR EACH ROW
+            WHEN (NEW.entrypoint = 'uncounted') EXECUTE FUNCTION refuse()
+        """,
+    )
+    try:
+        await put(database, "uncounted", {})
+        async with work(Background(jobs=[Job("uncounted", run)])):
+            await eventually(ran_again)
+    finally:
+        await rows(database_url, "DROP FUNCTION refuse CASCADE")
+
+
 async def test_a_job_whose_process_is_killed_is_taken_by_another(
     database: Database, database_url: str, work: Work
 ) -> None:

@@ -15,6 +15,10 @@ SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=3)
 """When the events of these tests start, unless they say otherwise."""
 
 
+PER_HOUR = 3
+"""How many emails a user gets in an hour."""
+
+
 def minutes(count: float) -> timedelta:
     """Return so many minutes."""
     return timedelta(minutes=count)
@@ -69,7 +73,7 @@ def look(database: Database) -> Look:
     """Looks for what is due at an instant, as every working process does every second."""
 
     async def at(now: datetime) -> None:
-        while await service.remind(database, now, mail=True):
+        while await service.remind(database, now, emails_per_hour=PER_HOUR):
             pass
 
     return at

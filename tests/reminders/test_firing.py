@@ -184,6 +184,30 @@ async def test_what_becomes_due_while_a_move_is_committed_is_told(alice: User, l
     assert starts(await reminded(alice)) == [rfc3339(start)]
 
 
+@pytest.mark.parametrize("change", ["moved", "restored", "on again"])
+async def test_a_change_while_nobody_looks_is_no_reason_to_forget(
+    alice: User, look: Look, change: str
+) -> None:
+    """What becomes due in the minutes after it is told when somebody looks again."""
+    now = datetime.now(UTC)
+    soon = now + minutes(15)
+    created = await event(alice, 10, at=soon + minutes(60) if change == "moved" else soon)
+    path = f"/api/events/{created['id']}"
+    if change == "restored":
+        assert (await alice.client.delete(path)).status_code == 204
+    elif change == "on again":
+        await changed(alice, created["id"], status="cancelled")
+    await look(now + minutes(1))
+    if change == "moved":
+        await moved(alice, created["id"], soon)
+    elif change == "restored":
+        assert (await alice.client.post(f"{path}/restore")).status_code == 200
+    else:
+        await changed(alice, created["id"], status="confirmed")
+    await look(now + minutes(12))
+    assert starts(await reminded(alice)) == [rfc3339(soon)]
+
+
 async def test_a_move_just_after_an_outage_keeps_what_was_missed(alice: User, look: Look) -> None:
     """That another occurrence was moved is no reason not to tell of this one."""
     created = await event(alice, 10, recurrence_pattern=DAILY)
@@ -363,11 +387,11 @@ async def test_many_at_once_are_told_once_each(
 
     async def process() -> None:
         async with Database.connect(database_url, pool_size=1) as own:
-            while await service.remind(own, SOON, mail=False):
+            while await service.remind(own, SOON, emails_per_hour=1):
                 pass
 
     await asyncio.gather(*(process() for _ in range(5)))
-    while await service.remind(database, SOON + minutes(1), mail=False):
+    while await service.remind(database, SOON + minutes(1), emails_per_hour=1):
         pass
     rows = []
     statement = query("SELECT event_id, data FROM messages WHERE type = 'reminder'")
@@ -464,13 +488,13 @@ async def test_a_huge_series_costs_little(alice: User, look: Look, database: Dat
     [first, *_] = (await alice.client.get(f"/api/events/{created['id']}/occurrences")).json()
     await look(SOON - minutes(150))
     statement = query("""
-        SELECT next_at, is_stale FROM reminders WHERE event_id = :event_id ORDER BY next_at
+        SELECT next_at, stale_since FROM reminders WHERE event_id = :event_id ORDER BY next_at
     """)
     async with database.reading() as read:
         rows = await read.all(statement, event_id=created["id"])
     start = datetime.fromisoformat(first["start_time"])
     assert [row["next_at"] for row in rows] == [start - minutes(n) for n in (5, 4, 3, 2, 1)]
-    assert not any(row["is_stale"] for row in rows)
+    assert [row["stale_since"] for row in rows] == [None] * len(rows)
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,43 @@
 """Reminders by email and to webhooks, from the look to the mail server."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
+import pytest
+from pydantic import SecretStr
+from structlog.testing import capture_logs
 
+from eventmanager.core.config import Settings
 from eventmanager.core.database import Database, query
 from eventmanager.core.ids import uuid7
-from eventmanager.core.mail import sending
 from eventmanager.core.smtp import SmtpServer
-from eventmanager.reminders import service
+from eventmanager.reminders.mailing import JOB, mailing
+from eventmanager.worker import background
 from tests.conftest import User
+from tests.events.conftest import share
 from tests.mail_server import mailbox
-from tests.reminders.conftest import SOON, Look, event, minutes, reminded, told
+from tests.reminders.conftest import (
+    PER_HOUR,
+    SOON,
+    Look,
+    changed,
+    event,
+    minutes,
+    moved,
+    reminded,
+    told,
+)
 
 # By statement, since the server of these tests sends no email and would refuse the wish.
 _BY_EMAIL = query("UPDATE reminders SET channel = 'email' WHERE event_id = :event_id")
+_DISABLE = query("UPDATE users SET is_active = false WHERE id = :user_id")
 _TAKE_JOBS = query("""
     DELETE FROM pgqueuer
-    WHERE entrypoint = 'send_mail'
-      AND CAST(convert_from(payload, 'UTF8') AS json) ->> 'to' = :email
+    WHERE entrypoint = 'mail_reminder'
+      AND CAST(convert_from(payload, 'UTF8') AS json) ->> 'user_id' = CAST(:user_id AS text)
     RETURNING payload
 """)
 
@@ -35,7 +52,7 @@ async def jobs(database: Database, user: User) -> list[dict[str, Any]]:
     """Take the mails to a user out of the queue."""
     async with database.reading() as read:
         return [
-            orjson.loads(row["payload"]) for row in await read.all(_TAKE_JOBS, email=user.email)
+            orjson.loads(row["payload"]) for row in await read.all(_TAKE_JOBS, user_id=str(user.id))
         ]
 
 
@@ -55,7 +72,7 @@ async def test_an_email_says_what_starts_when_and_where(
     await look(SOON - minutes(9))
     [payload] = await jobs(database, alice)
     async with mailbox() as box:
-        job = sending(SmtpServer.of(box.url, sender="events@example.com"))
+        job = mailing(SmtpServer.of(box.url, sender="events@example.com"))
         await job.run(database, SOON - minutes(10), payload)
     [envelope], [mail] = box.envelopes, box.mails
     assert envelope.rcpt_tos == [alice.email]
@@ -71,18 +88,100 @@ async def test_an_email_says_what_starts_when_and_where(
         "Where: Room Bcc: all@example.com",
         "",
         "You asked to be reminded 10 minutes before it starts.",
+        f"The account \u201c{alice.username}\u201d asked for this email, and can turn it off in the"
+        " reminders of the event. If it is not yours, ask whoever runs the server to disable it.",
     ]
     assert await reminded(alice) == []
 
 
-async def test_a_server_without_email_sends_none(alice: User, database: Database) -> None:
-    """`SMTP_URL` may be taken away while reminders are there; the others go on."""
+async def sent(database: Database, payload: dict[str, Any], *, at: datetime) -> list[str]:
+    """Do the job of a mail, and return the subject of what arrives."""
+    async with mailbox() as box:
+        await mailing(SmtpServer.of(box.url)).run(database, at, payload)
+    return [mail["Subject"].partition(" (")[0] for mail in box.mails]
+
+
+async def test_a_mail_that_is_late_says_what_is_so_then(
+    alice: User, look: Look, database: Database
+) -> None:
+    """A mail server may be away for hours: ten minutes are over by then, and the event may be."""
+    created = await event(alice, 10)
+    await by_email(database, created["id"])
+    await look(SOON - minutes(10))
+    [payload] = await jobs(database, alice)
+    await changed(alice, created["id"], title="Retro")
+    assert await sent(database, payload, at=SOON - minutes(3)) == ["Retro starts in 3 minutes"]
+    assert await sent(database, payload, at=SOON + minutes(59)) == ["Retro started 59 minutes ago"]
+    assert await sent(database, payload, at=SOON + minutes(60)) == []
+
+
+@pytest.mark.parametrize(
+    "what", ["moved", "cancelled", "deleted", "revoked", "not wanted", "disabled"]
+)
+async def test_a_mail_of_what_is_not_so_any_more_is_not_sent(
+    alice: User, bob: User, look: Look, database: Database, what: str
+) -> None:
+    """Nor to anybody who must not read it any more."""
+    created = await event(alice)
+    await share(alice, created["id"], bob, "Viewer")
+    await changed(bob, created["id"], reminders=told(10))
+    await by_email(database, created["id"])
+    await look(SOON - minutes(10))
+    [payload] = await jobs(database, bob)
+    assert await sent(database, payload, at=SOON) == ["Standup starts now"]
+    path = f"/api/events/{created['id']}"
+    if what == "moved":
+        await moved(alice, created["id"], SOON + minutes(30))
+    elif what == "cancelled":
+        await changed(alice, created["id"], status="cancelled")
+    elif what == "deleted":
+        await alice.client.delete(path)
+    elif what == "revoked":
+        await alice.client.delete(f"{path}/permissions/{bob.id}")
+    elif what == "not wanted":
+        await changed(bob, created["id"], reminders=[])
+    else:
+        async with database.reading() as read:
+            await read.first(_DISABLE, user_id=bob.id)
+    assert await sent(database, payload, at=SOON) == []
+
+
+async def test_a_process_without_email_leaves_it_to_others(
+    alice: User, look: Look, database: Database, settings: Settings
+) -> None:
+    """Whoever finds that a reminder is due need not be who sends the mail."""
     both = await event(alice, 10)
     silent = await event(alice, 10, title="Silent")
     await by_email(database, silent["id"])
-    await service.remind(database, SOON, mail=False)
-    assert await jobs(database, alice) == []
+    await look(SOON)
     assert [item["title"] for item in await reminded(alice)] == [both["title"]]
+    assert JOB not in {job.name for job in background(settings).jobs}
+    by_mail = settings.model_copy(update={"smtp_url": SecretStr("smtp://127.0.0.1:9")})
+    assert JOB in {job.name for job in background(by_mail).jobs}
+    [payload] = await jobs(database, alice)
+    assert await sent(database, payload, at=SOON) == ["Silent starts now"]
+
+
+async def test_a_user_gets_so_many_emails_an_hour(
+    alice: User, bob: User, look: Look, database: Database
+) -> None:
+    """Anybody may register with anybody's address, and write the titles."""
+    for user, count in ((alice, 6), (bob, 1)):
+        for number in range(count):
+            created = await event(user, 10, at=SOON + minutes(number))
+            await by_email(database, created["id"])
+    with capture_logs() as logs:
+        await look(SOON - minutes(9))
+        for number in range(6):
+            await look(SOON - minutes(9 - number))
+    assert len(await jobs(database, alice)) == PER_HOUR == 3
+    assert len(await jobs(database, bob)) == 1
+    said = [log for log in logs if log["event"] == "reminders_not_mailed"]
+    assert [(log["user_id"], log["limit"]) for log in said] == [(alice.id, PER_HOUR)]
+    later = await event(alice, 10, at=SOON + minutes(61))
+    await by_email(database, later["id"])
+    await look(SOON + minutes(51))
+    assert len(await jobs(database, alice)) == 1
 
 
 async def test_mails_and_marks_stand_or_fall_together(
@@ -122,3 +221,23 @@ async def test_a_webhook_is_called_once_with_what_a_notification_says(
     assert body["data"]["message"].startswith("\u201cStandup\u201d starts in 10 minutes (")
     assert body["data"]["data"]["minutes_before"] == 10
     assert await reminded(alice) == []
+
+
+async def test_webhooks_of_many_are_called_each_with_its_own(
+    alice: User, bob: User, look: Look, database: Database
+) -> None:
+    """What is due for several users at once is posted to each one's webhooks only."""
+    async with database.reading() as read:
+        for user in (alice, alice, bob):
+            await read.first(_HOOK, id=uuid7(), user_id=user.id, now=SOON)
+    created = [
+        await event(user, reminders=told(10, 5, channel="webhook"), title=title)
+        for user, title in ((alice, "Hers"), (bob, "His"))
+    ]
+    await look(SOON)
+    for user, item, calls in ((alice, created[0], 4), (bob, created[1], 2)):
+        async with database.reading() as read:
+            rows = await read.all(_DELIVERIES, user_id=user.id)
+        bodies = [orjson.loads(row["body"])["data"] for row in rows]
+        assert [body["event_id"] for body in bodies] == [item["id"]] * calls
+        assert {body["data"]["minutes_before"] for body in bodies} == {5, 10}

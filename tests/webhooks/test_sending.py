@@ -14,8 +14,8 @@ from uuid import uuid4
 
 import pytest
 
-from eventmanager.core.background import Postponed
-from eventmanager.webhooks import lanes, sending
+from eventmanager.core.background import Postponed, places
+from eventmanager.webhooks import sending
 from eventmanager.webhooks.connecting import GuardedNetwork
 from eventmanager.webhooks.lanes import FAILING, UNKNOWN, Kind, Lanes
 from eventmanager.webhooks.sending import Outcome, Sender
@@ -132,6 +132,28 @@ async def test_what_never_answers_is_a_failure_in_time(
     assert outcome.duration_ms < 2000
 
 
+@pytest.mark.parametrize(
+    ("status", "error"), [("200 OK", None), ("503 Busy", "the answer is 503")], ids=["200", "503"]
+)
+async def test_a_status_that_comes_just_in_time_counts(
+    status: str, error: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the time is over before its body is: the receiver has it and said so."""
+    monkeypatch.setattr(sending, "ATTEMPT_SECONDS", 0.5)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.3)
+        writer.write(f"HTTP/1.1 {status}\r\nRetry-After: 60\r\nContent-Length: 9\r\n\r\n".encode())
+        await reader.read()
+        await asyncio.sleep(60)
+
+    async with serving(serve) as port:
+        outcome = await post(port)
+    assert (outcome.status, outcome.error) == (int(status[:3]), error)
+    assert outcome.asked == (timedelta(seconds=60) if error else None)
+    assert outcome.duration_ms < 1000
+
+
 async def test_nobody_there_is_a_failure() -> None:
     """With the reason, for the log of deliveries."""
     with socket.socket() as free:
@@ -201,10 +223,10 @@ async def test_tls_is_for_the_name_and_not_for_the_address(
     assert asked_for == ["hooks.example", "hooks.example", "other.example"]
 
 
-async def occupy(held: AsyncExitStack, places: Lanes, **whose: Any) -> bool:
+async def occupy(held: AsyncExitStack, lanes: Lanes, **whose: Any) -> bool:
     """Take a place, and say whether there was one."""
     try:
-        await held.enter_async_context(places.place(**whose))
+        await held.enter_async_context(lanes.place(**whose))
     except Postponed:
         return False
     return True
@@ -212,18 +234,18 @@ async def occupy(held: AsyncExitStack, places: Lanes, **whose: Any) -> bool:
 
 async def test_a_user_has_a_few_places(monkeypatch: pytest.MonkeyPatch) -> None:
     """Receivers that hang hold up their own user's deliveries and nobody else's."""
-    monkeypatch.setattr(lanes, "SOON_SECONDS", 0.05)
-    places, user, quick = Lanes(), uuid4(), uuid4()
-    places.learn(quick, Outcome(200, None, "", 10))
+    monkeypatch.setattr(places, "SOON_SECONDS", 0.05)
+    lanes, user, quick = Lanes(), uuid4(), uuid4()
+    lanes.learn(quick, Outcome(200, None, "", 10))
     whose: dict[str, Any] = {"user_id": user, "is_failing": False}
     async with AsyncExitStack() as held:
-        taken = [await occupy(held, places, webhook_id=quick, **whose) for _ in range(9)]
+        taken = [await occupy(held, lanes, webhook_id=quick, **whose) for _ in range(9)]
         assert taken == [True] * 8 + [False]
         # One that is not known to be quick has a single place, beside these.
-        taken = [await occupy(held, places, webhook_id=uuid4(), **whose) for _ in range(2)]
+        taken = [await occupy(held, lanes, webhook_id=uuid4(), **whose) for _ in range(2)]
         assert taken == [True, False]
-        assert await occupy(held, places, user_id=uuid4(), webhook_id=uuid4(), is_failing=False)
-    async with places.place(webhook_id=quick, **whose):
+        assert await occupy(held, lanes, user_id=uuid4(), webhook_id=uuid4(), is_failing=False)
+    async with lanes.place(webhook_id=quick, **whose):
         pass
 
 
@@ -234,19 +256,19 @@ async def test_those_that_may_take_long_leave_places_to_those_that_are_quick(
     is_failing: bool, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many users have webhooks that hang."""
-    monkeypatch.setattr(lanes, "SOON_SECONDS", 0.01)
-    places, quick = Lanes(), uuid4()
-    places.learn(quick, Outcome(200, None, "", 10))
+    monkeypatch.setattr(places, "SOON_SECONDS", 0.01)
+    lanes, quick = Lanes(), uuid4()
+    lanes.learn(quick, Outcome(200, None, "", 10))
     async with AsyncExitStack() as held:
         taken = [
-            await occupy(held, places, user_id=uuid4(), webhook_id=uuid4(), is_failing=is_failing)
+            await occupy(held, lanes, user_id=uuid4(), webhook_id=uuid4(), is_failing=is_failing)
             for _ in range(kind.of_all + 3)
         ]
         assert taken == [True] * kind.of_all + [False] * 3
-        assert await occupy(held, places, user_id=uuid4(), webhook_id=quick, is_failing=False)
+        assert await occupy(held, lanes, user_id=uuid4(), webhook_id=quick, is_failing=False)
         # Nor do those that fail leave none to new ones, or the other way round.
         assert await occupy(
-            held, places, user_id=uuid4(), webhook_id=uuid4(), is_failing=not is_failing
+            held, lanes, user_id=uuid4(), webhook_id=uuid4(), is_failing=not is_failing
         )
 
 
@@ -254,30 +276,30 @@ async def test_a_receiver_that_takes_long_is_not_quick_any_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Though it answers well: only who is quick is given many places."""
-    monkeypatch.setattr(lanes, "SOON_SECONDS", 0.01)
-    places, webhook = Lanes(), uuid4()
+    monkeypatch.setattr(places, "SOON_SECONDS", 0.01)
+    lanes, webhook = Lanes(), uuid4()
     whose: dict[str, Any] = {"user_id": uuid4(), "webhook_id": webhook, "is_failing": False}
     for duration_ms, has_many in ((10, True), (14_000, False)):
-        places.learn(webhook, Outcome(200, None, "", duration_ms))
+        lanes.learn(webhook, Outcome(200, None, "", duration_ms))
         async with AsyncExitStack() as held:
-            assert await occupy(held, places, **whose)
-            assert await occupy(held, places, **whose) is has_many
+            assert await occupy(held, lanes, **whose)
+            assert await occupy(held, lanes, **whose) is has_many
 
 
 async def test_those_that_wait_come_back_one_after_the_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Thousands that wait for one receiver must not all ask again every second."""
-    monkeypatch.setattr(lanes, "SOON_SECONDS", 0.01)
-    places = Lanes()
+    monkeypatch.setattr(places, "SOON_SECONDS", 0.01)
+    lanes = Lanes()
     whose: dict[str, Any] = {"user_id": uuid4(), "webhook_id": uuid4(), "is_failing": True}
     waits = []
-    async with places.place(**whose):
+    async with lanes.place(**whose):
         await asyncio.sleep(0.1)
-    async with places.place(**whose):
+    async with lanes.place(**whose):
         for _ in range(20):
             with pytest.raises(Postponed) as postponed:
-                await places.place(**whose).__aenter__()
+                await lanes.place(**whose).__aenter__()
             waits.append(postponed.value.after)
     # As long as the one before took, each after the other; less the time that asking took.
     assert waits == sorted(waits)

@@ -1,26 +1,29 @@
-"""Email, as jobs that hand it to an SMTP server."""
+"""Email, handed to an SMTP server by the jobs of those who write it."""
 
+import asyncio
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
-from typing import Any, Final, Self
+from typing import Final
 from uuid import UUID
 
 import aiosmtplib
 import structlog
 
-from eventmanager.core.background import Job, Postponed
-from eventmanager.core.database import Database
+from eventmanager.core.background import Postponed
+from eventmanager.core.background.places import Lane
 from eventmanager.core.smtp import SmtpServer
 
-SEND_MAIL: Final = "send_mail"
 TRIED_FOR: Final = timedelta(hours=4)
 """How long a mail is tried to be sent, while the server is away or puts us off."""
 _SOONEST: Final = timedelta(seconds=30)
+PLACES: Final = 5
 _TIMEOUT_SECONDS: Final = 20.0
+_GOODBYE_SECONDS: Final = 2.0
 _PERMANENT: Final = 500
 _UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _log = structlog.get_logger("app")
@@ -40,27 +43,6 @@ class Mail:
     text: str
     written_at: datetime
 
-    def payload(self) -> dict[str, str]:
-        """Return what a job is given."""
-        return {
-            "id": str(self.id),
-            "to": self.to,
-            "subject": self.subject,
-            "text": self.text,
-            "written_at": self.written_at.isoformat(),
-        }
-
-    @classmethod
-    def of(cls, payload: dict[str, Any]) -> Self:
-        """Read what a job was given."""
-        return cls(
-            id=UUID(payload["id"]),
-            to=payload["to"],
-            subject=payload["subject"],
-            text=payload["text"],
-            written_at=datetime.fromisoformat(payload["written_at"]),
-        )
-
     def message(self, *, sender: str) -> EmailMessage:
         """Return it as it is sent (RFC 5322); no text of anybody's can add a header to it."""
         message = EmailMessage()
@@ -77,32 +59,34 @@ class Mail:
         return message
 
 
-def sending(server: SmtpServer) -> Job:
-    """Return the kind of job that sends a `Mail`."""
+class Outbox:
+    """Hands mails to a server, a few at once, so that one that hangs holds up mail alone."""
 
-    async def send(_: Database, now: datetime, payload: dict[str, Any]) -> None:
-        mail = Mail.of(payload)
+    def __init__(self, server: SmtpServer) -> None:
+        self._server = server
+        self._lane = Lane(PLACES)
+
+    async def send(self, mail: Mail, *, now: datetime) -> None:
+        """Send a mail or give it up; raises `Postponed` if it is to be tried again."""
+        facts = {"mail": str(mail.id), "server": str(self._server)}
         try:
-            await _hand_over(mail, server)
+            async with self._lane.place():
+                await _hand_over(mail, self._server)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             age = now - mail.written_at
-            facts = {"mail": str(mail.id), "server": str(server), "cause": _said(error)}
+            cause = _said(error)
             if _is_permanent(error) or age >= TRIED_FOR:
-                _log.error("mail_given_up", **facts)
+                _log.error("mail_given_up", cause=cause, **facts)
                 return
-            _log.warning("mail_postponed", **facts)
+            _log.warning("mail_postponed", cause=cause, **facts)
             # Each pause is as long as it has been tried for so far.
             raise Postponed(max(_SOONEST, age)) from error
-        _log.info("mail_sent", mail=str(mail.id))
-
-    return Job(SEND_MAIL, send)
+        _log.info("mail_sent", **facts)
 
 
 async def _hand_over(mail: Mail, server: SmtpServer) -> None:
-    await aiosmtplib.send(
-        mail.message(sender=server.sender),
-        sender=_mailbox(server.sender),
-        recipients=[_mailbox(mail.to)],
+    """Send a mail; it takes 20 s at most, however slowly the server says what."""
+    client = aiosmtplib.SMTP(
         hostname=server.host,
         port=server.port,
         username=server.username,
@@ -111,19 +95,34 @@ async def _hand_over(mail: Mail, server: SmtpServer) -> None:
         start_tls=server.start_tls,
         timeout=_TIMEOUT_SECONDS,
     )
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            await client.connect()
+            await client.send_message(
+                mail.message(sender=server.sender),
+                sender=_mailbox(server.sender),
+                recipients=[_mailbox(mail.to)],
+            )
+        # It is sent, whatever the server says to that we go.
+        with suppress(aiosmtplib.SMTPException, OSError):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await client.quit()
+    finally:
+        client.close()
 
 
 def _is_permanent(error: Exception) -> bool:
-    """Tell whether trying again would not help, for this mail."""
+    """Tell whether trying again would not help, for this mail.
+
+    Whatever else a server refuses for good, such as us or our sender, is for the administrator to
+    put right; the mail is as good as any.
+    """
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         return all(refused.code >= _PERMANENT for refused in error.recipients)
-    if isinstance(error, aiosmtplib.SMTPAuthenticationError):
-        # That is for the administrator to put right; the mail is as good as any.
-        return False
-    if isinstance(error, aiosmtplib.SMTPResponseException):
+    if isinstance(error, aiosmtplib.SMTPDataError):
         return error.code >= _PERMANENT
-    # The address can't be written, or not to this server.
-    return isinstance(error, aiosmtplib.SMTPNotSupported | ValueError)
+    # The address can't be written.
+    return isinstance(error, ValueError)
 
 
 def _said(error: Exception) -> str:

@@ -28,7 +28,11 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "series_split": "{title} was split: its later occurrences are a series of their own.",
     "late_clash": "{title} overlaps another event of yours from {first} on.",
     "reminder": "{title} {when}.",
-    "webhook_disabled": "Your webhook {url} was disabled: nothing could be delivered to it.",
+    "webhook_disabled": "Your webhook {url} was disabled: {why}.",
+}
+_WHY_DISABLED: Final[Mapping[str, str]] = {
+    "gone": "it answers that it is gone",
+    "backlog": "too many deliveries were waiting for it",
 }
 _YOURS: Final[Mapping[str, str]] = {
     "permission_granted": "{title} was shared with you. Your role is {role}.",
@@ -201,5 +205,6 @@ def sentence(kind: str, data: Mapping[str, Any], *, is_yours: bool = False) -> s
         first=data.get("first", "now"),
         when=data.get("when", "starts"),
         url=f"\u201c{data.get('url')}\u201d",
+        why=_WHY_DISABLED.get(data.get("reason", ""), "nothing could be delivered to it"),
     )
     return written[0].upper() + written[1:]

@@ -337,12 +337,18 @@ class Reminder(BaseModel):
 
 
 class WebhookDisabled(BaseModel):
-    """A webhook has failed for too long and is not called any more."""
+    """A webhook is not called any more."""
 
-    model_config = _example(webhook_id=_OTHER_EVENT, url="https://hooks.example.com/events")
+    model_config = _example(
+        webhook_id=_OTHER_EVENT, url="https://hooks.example.com/events", reason="failing"
+    )
 
     webhook_id: UUID
     url: str
+    reason: Literal["failing", "gone", "backlog"] | None = Field(
+        None,
+        description="It failed for a day, answered 410, or was so slow that too much waited.",
+    )
 
 
 DATA: Final[Mapping[NotificationType, type[BaseModel]]] = {

@@ -58,7 +58,7 @@ TAKE: Final = query(f"""
         SELECT {_KEY} FROM reminders WHERE next_at <= :now
         ORDER BY next_at LIMIT {BATCH} FOR UPDATE SKIP LOCKED
     ), stale AS MATERIALIZED (
-        SELECT {_KEY} FROM reminders WHERE is_stale AND next_at > :now
+        SELECT {_KEY} FROM reminders WHERE stale_since IS NOT NULL AND next_at > :now
         ORDER BY event_id LIMIT {BATCH} FOR UPDATE SKIP LOCKED
     )
     SELECT * FROM due UNION ALL SELECT * FROM stale
@@ -88,9 +88,9 @@ _DUE: Final = " UNION ALL ".join(
 # Answers what is to be told of the reminders that are locked, and remembers that it was.
 #
 # What came to be due since a reminder was last looked at is told, a day late at most, where nobody
-# looked for a while. Where occurrences have changed in between (`is_stale`), most of what is in the
-# past now was never to come: then that is told which was to be told anyway, from `next_at` on, and
-# what became due while the change was being committed, for which it is given a minute.
+# looked for a while. Where occurrences have changed in between, most of what is in the past now was
+# never to come: then that is told which was to be told anyway, from `next_at` on, and what became
+# due since the change or while it was being committed, for which it is given a minute.
 LOOK: Final = query(f"""
     WITH r AS MATERIALIZED (
         SELECT r.*, r.minutes_before * interval '1 minute' AS ahead,
@@ -98,9 +98,9 @@ LOOK: Final = query(f"""
                    + r.minutes_before * interval '1 minute' AS until,
                greatest(
                    r.fired_until, CAST(:now AS timestamptz) - interval '1 day',
-                   CASE WHEN r.is_stale THEN least(
+                   CASE WHEN r.stale_since IS NOT NULL THEN least(
                        r.next_at - interval '1 microsecond',
-                       CAST(:now AS timestamptz) - interval '1 minute') END
+                       r.stale_since - interval '1 minute') END
                ) + r.minutes_before * interval '1 minute' AS since
         FROM unnest(
             CAST(:event_ids AS uuid[]), CAST(:user_ids AS uuid[]),
@@ -115,7 +115,7 @@ LOOK: Final = query(f"""
             fired_until = r.until - r.ahead,
             next_at = coalesce(
                 (SELECT min(n.start_time) FROM ({_NEXT}) n) - r.ahead, 'infinity'),
-            is_stale = false
+            stale_since = NULL
         FROM r
         WHERE it.event_id = r.event_id AND it.user_id = r.user_id
           AND it.minutes_before = r.minutes_before AND it.channel = r.channel
@@ -131,6 +131,37 @@ LOOK: Final = query(f"""
     WHERE {own("status")} <> 'cancelled'
     ORDER BY due_at, r.event_id, r.minutes_before, r.user_id
 """)  # built from constants of this module
+
+# Counts emails that users are to get, and answers how many that makes in the hour, in which each
+# one's begins with the first. In the order of all, since the rows are held until the commit.
+COUNT_MAILS: Final = query("""
+    INSERT INTO mail_counts AS c (user_id, since, mails)
+    SELECT u.id, :now, added.mails
+    FROM unnest(CAST(:user_ids AS uuid[]), CAST(:mails AS integer[])) AS added (user_id, mails)
+    JOIN users u ON u.id = added.user_id
+    ORDER BY u.id FOR KEY SHARE OF u
+    ON CONFLICT (user_id) DO UPDATE SET
+        since = CASE WHEN c.since > excluded.since - interval '1 hour'
+                THEN c.since ELSE excluded.since END,
+        mails = CASE WHEN c.since > excluded.since - interval '1 hour'
+                THEN c.mails ELSE 0 END + excluded.mails
+    RETURNING user_id, mails
+""")
+
+# What there is to be said of an occurrence, if it is where it was, is not over, and its reader
+# still wants to be reminded of it by email.
+STILL_TRUE: Final = query(f"""
+    SELECT u.username, u.email, r.minutes_before, o.recurrence_id, o.start_time, o.end_time,
+           o.start_time - r.minutes_before * interval '1 minute' AS due_at,
+           {own("title")} AS title, {own("location")} AS location, e.time_zone, e.all_day
+    FROM reminders r
+    JOIN users u ON u.id = r.user_id AND u.is_active
+    JOIN events e ON e.id = r.event_id AND e.deleted_at IS NULL
+    JOIN occurrences o ON o.event_id = r.event_id AND o.recurrence_id = :recurrence_id
+    WHERE r.event_id = :event_id AND r.user_id = :user_id
+      AND r.minutes_before = :minutes_before AND r.channel = 'email'
+      AND o.start_time = :start_time AND o.end_time > :now AND {own("status")} <> 'cancelled'
+""")
 
 # Tells readers of occurrences; who is told of the same is told by the same message.
 TELL: Final = query(

@@ -5,9 +5,11 @@ transaction; whatever others have locked it passes over. So each reminder is tol
 a process that died was about to tell is told by the next.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import orjson
@@ -17,11 +19,10 @@ from eventmanager.core.background import enqueue
 from eventmanager.core.database import Database, Transaction
 from eventmanager.core.errors import Invalid
 from eventmanager.core.ids import EventId, UserId, uuid7
-from eventmanager.core.mail import SEND_MAIL, Mail
-from eventmanager.core.time import rfc3339, shown
+from eventmanager.core.time import rfc3339
 from eventmanager.realtime.schemas import sentence
 from eventmanager.realtime.types import NotificationType
-from eventmanager.reminders import queries, words
+from eventmanager.reminders import mailing, queries, words
 from eventmanager.reminders.models import Channel
 from eventmanager.reminders.schemas import Reminder
 from eventmanager.webhooks import service as webhooks
@@ -65,10 +66,11 @@ def written(reminders: Sequence[Reminder]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda item: (item["minutes_before"], item["channel"]))
 
 
-async def remind(db: Database, now: datetime, *, mail: bool) -> bool:
+async def remind(db: Database, now: datetime, *, emails_per_hour: int) -> bool:
     """Tell of the occurrences whose reminders are due, and return whether there may be more.
 
-    Email is sent only if this process knows how to (`mail`).
+    Email is for a process that knows how to send it, which this one need not be. No user gets more
+    of it than so many: nobody has confirmed that an address is the user's own.
     """
 
     async def work(tx: Transaction) -> bool:
@@ -83,19 +85,19 @@ async def remind(db: Database, now: datetime, *, mail: bool) -> bool:
             minutes_before=[row["minutes_before"] for row in taken],
             channels=[row["channel"] for row in taken],
         )
-        await _tell(tx, due, now=now, mail=mail)
+        await _tell(tx, due, now=now, emails_per_hour=emails_per_hour)
         return len(taken) >= queries.BATCH
 
     return await db.transaction(work)
 
 
 async def _tell(
-    tx: Transaction, due: Sequence[asyncpg.Record], *, now: datetime, mail: bool
+    tx: Transaction, due: Sequence[asyncpg.Record], *, now: datetime, emails_per_hour: int
 ) -> None:
     """Tell of what is due, each on its channel."""
     # Readers who are told of the same are told by one message.
     messages: dict[tuple[Any, ...], dict[str, Any]] = {}
-    mails = []
+    posts, mails = [], defaultdict(list)
     for row in due:
         key = (row["event_id"], row["recurrence_id"], row["minutes_before"])
         if row["channel"] == Channel.NOTIFICATION:
@@ -103,23 +105,37 @@ async def _tell(
                 messages[key] = _message(row, now=now)
             messages[key]["recipients"].append(row["user_id"])
         elif row["channel"] == Channel.WEBHOOK:
-            notification = _notification(row, now=now)
-            await webhooks.notify(
-                tx,
-                user_id=row["user_id"],
-                message_id=notification["id"],
-                type=NotificationType.REMINDER,
-                notification=notification,
-                now=now,
-            )
-        elif mail:
-            mails.append(_mail(row, now=now))
+            posts.append((row["user_id"], _notification(row, now=now)))
         else:
-            _log.warning("reminder_not_mailed", reason="SMTP_URL is not set")
+            mails[row["user_id"]].append(mailing.payload(dict(row), now=now))
     if messages:
         staged = orjson.dumps([*messages.values()], default=str)
         await tx.first(queries.TELL, now=now, messages=staged)
-    await enqueue(tx, SEND_MAIL, mails)
+    await webhooks.notify(tx, posts, type=NotificationType.REMINDER, now=now)
+    allowed = await _allowed(tx, mails, now=now, emails_per_hour=emails_per_hour)
+    # A mail that is late says less, and a mail is soon sent.
+    await enqueue(tx, mailing.JOB, allowed, is_urgent=True)
+
+
+async def _allowed(
+    tx: Transaction,
+    mails: Mapping[UUID, Sequence[dict[str, Any]]],
+    *,
+    now: datetime,
+    emails_per_hour: int,
+) -> list[dict[str, Any]]:
+    """Return what each user may still get of these mails in this hour."""
+    if not mails:
+        return []
+    allowed: list[dict[str, Any]] = []
+    counts = [len(of_user) for of_user in mails.values()]
+    for row in await tx.all(queries.COUNT_MAILS, user_ids=[*mails], mails=counts, now=now):
+        of_user = mails[row["user_id"]]
+        before = row["mails"] - len(of_user)
+        allowed += of_user[: max(0, emails_per_hour - before)]
+        if before <= emails_per_hour < row["mails"]:
+            _log.warning("reminders_not_mailed", user_id=row["user_id"], limit=emails_per_hour)
+    return allowed
 
 
 def _message(row: asyncpg.Record, *, now: datetime) -> dict[str, Any]:
@@ -128,13 +144,13 @@ def _message(row: asyncpg.Record, *, now: datetime) -> dict[str, Any]:
         "recipients": [],
         "owner_id": row["owner_id"],
         "event_id": row["event_id"],
-        "data": _facts(row, now=now),
+        "data": words.facts(dict(row), now=now),
     }
 
 
 def _notification(row: asyncpg.Record, *, now: datetime) -> dict[str, Any]:
     """Return a reminder as a notification reads, but for its cursor, since it is none."""
-    facts = _facts(row, now=now)
+    facts = words.facts(dict(row), now=now)
     return {
         "id": uuid7(),
         "type": NotificationType.REMINDER,
@@ -143,40 +159,4 @@ def _notification(row: asyncpg.Record, *, now: datetime) -> dict[str, Any]:
         "message": sentence(NotificationType.REMINDER, facts),
         "occurred_at": rfc3339(now),
         "data": facts,
-    }
-
-
-def _mail(row: asyncpg.Record, *, now: datetime) -> Mapping[str, Any]:
-    """Return the email as the job that sends it is given it."""
-    facts = _facts(row, now=now)
-    zoned = {"time_zone": row["time_zone"], "all_day": row["all_day"]}
-    lines = [sentence(NotificationType.REMINDER, facts), ""]
-    if not row["all_day"]:
-        lines.append(f"Ends: {words.at(row['end_time'], **zoned)}")
-    if row["location"]:
-        lines.append(f"Where: {row['location']}")
-    ahead = words.duration(row["minutes_before"])
-    lines += ["", f"You asked to be reminded {ahead} before it starts."]
-    return Mail(
-        id=uuid7(),
-        to=row["email"],
-        subject=f"{row['title']} {facts['when']}",
-        text="".join(" ".join(line.split()) + "\n" for line in lines),
-        written_at=now,
-    ).payload()
-
-
-def _facts(row: asyncpg.Record, *, now: datetime) -> dict[str, Any]:
-    zoned = {"time_zone": row["time_zone"], "all_day": row["all_day"]}
-    return {
-        "title": row["title"],
-        "recurrence_id": shown(row["recurrence_id"], **zoned),
-        "start_time": shown(row["start_time"], **zoned),
-        "end_time": shown(row["end_time"], **zoned),
-        "time_zone": row["time_zone"],
-        "all_day": row["all_day"],
-        "location": row["location"],
-        "minutes_before": row["minutes_before"],
-        "due_at": rfc3339(row["due_at"]),
-        "when": words.when(row["start_time"], now=now, **zoned),
     }

@@ -1,11 +1,29 @@
 """PURE. What a reminder says to people."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from eventmanager.core.time import zone
+from eventmanager.core.time import rfc3339, shown, zone
 
 _UNITS: Final = (("day", 24 * 60), ("hour", 60), ("minute", 1))
+
+
+def facts(row: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
+    """Return what there is to say of an occurrence, as seen from `now`."""
+    zoned = {"time_zone": row["time_zone"], "all_day": row["all_day"]}
+    return {
+        "title": row["title"],
+        "recurrence_id": shown(row["recurrence_id"], **zoned),
+        "start_time": shown(row["start_time"], **zoned),
+        "end_time": shown(row["end_time"], **zoned),
+        "time_zone": row["time_zone"],
+        "all_day": row["all_day"],
+        "location": row["location"],
+        "minutes_before": row["minutes_before"],
+        "due_at": rfc3339(row["due_at"]),
+        "when": when(row["start_time"], now=now, **zoned),
+    }
 
 
 def when(start: datetime, *, now: datetime, time_zone: str, all_day: bool) -> str:

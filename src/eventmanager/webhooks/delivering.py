@@ -7,7 +7,7 @@ time with the same `webhook-id`. Deliveries are in no order.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import asyncpg
@@ -20,18 +20,19 @@ from eventmanager.core.time import rfc3339
 from eventmanager.webhooks import queries
 from eventmanager.webhooks.connecting import GuardedNetwork
 from eventmanager.webhooks.lanes import Lanes
-from eventmanager.webhooks.retrying import next_pause
+from eventmanager.webhooks.retrying import TRIED_FOR, next_pause
 from eventmanager.webhooks.sending import Outcome, Sender
 from eventmanager.webhooks.signing import sign
 
 JOB: Final = "deliver_webhook"
 ATTEMPTS_KEPT: Final = 50
 BACKLOG_MAX: Final = 10_000
-"""How many deliveries may wait for a webhook that has failed for an hour."""
-_BACKLOG_AFTER: Final = timedelta(hours=1)
+"""How many deliveries may wait for a webhook, whether its receiver fails or is only slow."""
+OVERDUE: Final = TRIED_FOR + timedelta(hours=1)
+"""After how long nothing is waited for any more: the last attempt may have had to wait."""
 _NEARLY_A_DAY: Final = timedelta(hours=20)
 _GONE: Final = 410
-_PURGED_AT_ONCE: Final = 1000
+_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +53,29 @@ class Draft:
 
 
 async def make(tx: Transaction, drafts: Sequence[Draft], *, now: datetime) -> list[UUID]:
-    """Make deliveries that are attempted once `tx` is committed; those made before stay alone."""
+    """Make deliveries that are attempted once `tx` is committed; those made before stay alone.
+
+    A webhook for which too many wait is disabled.
+    """
     if not drafts:
         return []
-    rows = await tx.all(
-        queries.DELIVERIES,
-        ids=[uuid7() for _ in drafts],
-        webhook_ids=[draft.webhook_id for draft in drafts],
-        message_ids=[draft.message_id for draft in drafts],
-        types=[draft.type for draft in drafts],
-        bodies=[draft.body for draft in drafts],
-        now=now,
-    )
-    made = [row["id"] for row in rows]
+    made = []
+    for start in range(0, len(drafts), _AT_ONCE):
+        part = drafts[start : start + _AT_ONCE]
+        rows = await tx.all(
+            queries.DELIVERIES,
+            ids=[uuid7() for _ in part],
+            webhook_ids=[draft.webhook_id for draft in part],
+            message_ids=[draft.message_id for draft in part],
+            types=[draft.type for draft in part],
+            bodies=[draft.body for draft in part],
+            now=now,
+        )
+        made += [row["id"] for row in rows]
     await enqueue(tx, JOB, [_payload(delivery_id, turn=0) for delivery_id in made])
+    webhook_ids = list({draft.webhook_id for draft in drafts})
+    for row in await tx.all(queries.OVERFULL, webhook_ids=webhook_ids, most=BACKLOG_MAX):
+        await _disable(tx, row["id"], reason="backlog", now=now)
     return made
 
 
@@ -124,16 +134,29 @@ def delivering(*, allow_private: bool) -> Job:
     return Job(JOB, deliverer.deliver)
 
 
+async def expire_deliveries(db: Database, now: datetime) -> None:
+    """Let deliveries fail that should be over by now.
+
+    Their turn has not come for a day, or the job whose turn it was is gone.
+    """
+    expired = _AT_ONCE
+    while expired == _AT_ONCE:
+        async with db.reading() as read:
+            row = await read.first(queries.EXPIRE, before=now - OVERDUE, limit=_AT_ONCE)
+        assert row is not None
+        expired = row["expired"]
+
+
 async def purge_deliveries(db: Database, now: datetime, *, days: int) -> None:
     """Delete the deliveries of more than so many days ago."""
     before = now - timedelta(days=days)
     # A UUIDv7 begins with its time in milliseconds.
     before_id = UUID(int=int(before.timestamp() * 1000) << 80)
-    purged = _PURGED_AT_ONCE
-    while purged == _PURGED_AT_ONCE:
+    purged = _AT_ONCE
+    while purged == _AT_ONCE:
         async with db.reading() as read:
             row = await read.first(
-                queries.PURGE, before=before, before_id=before_id, limit=_PURGED_AT_ONCE
+                queries.PURGE, before=before, before_id=before_id, limit=_AT_ONCE
             )
         assert row is not None
         purged = row["purged"]
@@ -176,11 +199,14 @@ async def _record(
     if pause is not None:
         next_job = _payload(delivery_id, turn=moved["turn"])
         await enqueue(tx, JOB, [next_job], after=pause)
-    if await _is_lost(
-        tx, webhook_id, outcome, is_last=pause is None, failing_since=failing_since,
-        first_at=_since(attempts, due["queued_at"])[0]["at"], now=now,
-    ):  # fmt: skip
-        await _disable(tx, webhook_id, now=now)
+    if outcome.status == _GONE:
+        await _disable(tx, webhook_id, reason="gone", now=now)
+    elif pause is None:
+        # Where one delivery was attempted for a day and no other got through since. A day on which
+        # we were away does not count.
+        first_at = datetime.fromisoformat(_since(attempts, due["queued_at"])[0]["at"])
+        if failing_since <= min(first_at, now - _NEARLY_A_DAY):
+            await _disable(tx, webhook_id, reason="failing", now=now)
 
 
 def _pause(
@@ -201,36 +227,18 @@ def _pause(
     )
 
 
-async def _is_lost(
+async def _disable(
     tx: Transaction,
     webhook_id: UUID,
-    outcome: Outcome,
     *,
-    is_last: bool,
-    failing_since: datetime,
-    first_at: str,
+    reason: Literal["gone", "failing", "backlog"],
     now: datetime,
-) -> bool:
-    """Tell whether a webhook is to be disabled after a failed attempt.
-
-    It is when it answers 410 Gone, when one delivery was attempted for a day and no other got
-    through since, and when too many wait. A day on which we were away does not count.
-    """
-    if outcome.status == _GONE:
-        return True
-    if is_last:
-        return failing_since <= min(datetime.fromisoformat(first_at), now - _NEARLY_A_DAY)
-    if failing_since > now - _BACKLOG_AFTER:
-        return False
-    row = await tx.first(queries.WAITING, webhook_id=webhook_id, limit=BACKLOG_MAX + 1)
-    return row is not None and row["waiting"] > BACKLOG_MAX
-
-
-async def _disable(tx: Transaction, webhook_id: UUID, *, now: datetime) -> None:
-    """Disable a webhook and tell its user, once."""
+) -> None:
+    """Disable a webhook and tell its user why, once."""
     if await tx.first(queries.DISABLE, webhook_id=webhook_id, now=now):
         await give_up(tx, webhook_id)
-        await tx.first(queries.TELL_DISABLED, webhook_id=webhook_id, message_id=uuid7(), now=now)
+        told = {"webhook_id": webhook_id, "message_id": uuid7(), "reason": reason}
+        await tx.first(queries.TELL_DISABLED, now=now, **told)
 
 
 def _attempt(outcome: Outcome, *, at: datetime) -> dict[str, Any]:

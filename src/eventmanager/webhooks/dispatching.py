@@ -1,11 +1,15 @@
 """Making deliveries of messages, in the order of all and each exactly once.
 
 How far it has come is one row. Whoever holds that row makes the next deliveries and moves it on in
-one transaction, so it does not matter who that is, or when it dies.
+one transaction, so it does not matter who that is, or when it dies. A transaction makes so many
+deliveries and so many bytes of them; the row stays before a message that has more webhooks.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
+
+import asyncpg
 
 from eventmanager.core.database import Database, Transaction
 from eventmanager.realtime.schemas import Message
@@ -13,6 +17,8 @@ from eventmanager.webhooks import queries
 from eventmanager.webhooks.delivering import Draft, make
 
 MESSAGES_AT_ONCE: Final = 50
+DELIVERIES_AT_ONCE: Final = 500
+BYTES_AT_ONCE: Final = 8 * 1024 * 1024
 
 
 async def dispatch(db: Database, now: datetime) -> bool:
@@ -31,29 +37,43 @@ async def dispatch(db: Database, now: datetime) -> bool:
             queries.NEXT,
             after_transaction=mark["transaction_id"],
             after_position=mark["position"],
-            limit=MESSAGES_AT_ONCE,
+            messages=MESSAGES_AT_ONCE,
+            deliveries=DELIVERIES_AT_ONCE,
+            bytes=BYTES_AT_ONCE,
         )
-        # Written once for all its recipients that read the same.
-        messages = {row["id"]: Message(dict(row)) for row in rows if row["webhook_id"]}
-        drafts = [
+        await make(tx, _drafts(rows), now=now)
+        left = next((_place(row) for row in rows if not row["fits"]), None)
+        # The message of what is left is looked at again, for the webhooks that it is still for.
+        done = [_place(row) for row in rows if _place(row) != left and row["fits"]]
+        if done:
+            transaction_id, position = done[-1]
+            await tx.first(queries.MOVE_MARK, transaction_id=str(transaction_id), position=position)
+        return left is not None or len(set(done)) == MESSAGES_AT_ONCE
+
+    return await db.transaction(work)
+
+
+def _drafts(rows: Sequence[asyncpg.Record]) -> list[Draft]:
+    """Return deliveries of messages, each read once and written once for all who read the same."""
+    drafts = []
+    messages: dict[tuple[int, int], Message] = {}
+    for row in rows:
+        if not row["fits"] or row["webhook_id"] is None:
+            continue
+        place = _place(row)
+        if place not in messages:
+            messages[place] = Message(dict(row))
+        drafts.append(
             Draft(
                 webhook_id=row["webhook_id"],
                 message_id=row["id"],
                 type=row["type"],
                 occurred_at=row["occurred_at"],
-                notification=messages[row["id"]].json(row["user_id"]),
+                notification=messages[place].json(row["user_id"]),
             )
-            for row in rows
-            if row["webhook_id"]
-        ]
-        await make(tx, drafts, now=now)
-        if rows:
-            last = rows[-1]
-            await tx.first(
-                queries.MOVE_MARK,
-                transaction_id=str(last["transaction_id"]),
-                position=last["position"],
-            )
-        return len({(row["transaction_id"], row["position"]) for row in rows}) == MESSAGES_AT_ONCE
+        )
+    return drafts
 
-    return await db.transaction(work)
+
+def _place(row: asyncpg.Record) -> tuple[int, int]:
+    return row["transaction_id"], row["position"]

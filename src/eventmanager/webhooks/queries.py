@@ -93,25 +93,47 @@ PASS_OVER: Final = query("""
     RETURNING true AS passed
 """)
 
-# The next settled messages, each with every webhook that it is for, or once with none. Reminders
-# go to webhooks by their own channel.
+# The next settled messages, each with every webhook that it is for and that has no delivery of it
+# yet, or once with none. So many rows, and one more where that is not all; `fits` says of which the
+# bodies are small enough together, and of the first anyway. The data come once for each message.
+# Reminders go to webhooks by their own channel.
 NEXT: Final = query("""
     WITH next AS MATERIALIZED (
-        SELECT * FROM messages
+        SELECT *, octet_length(CAST(data AS text)) AS bytes FROM messages
         WHERE (transaction_id, position)
               > (CAST(CAST(:after_transaction AS text) AS xid8), CAST(:after_position AS bigint))
           AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())
         ORDER BY transaction_id, position
-        LIMIT :limit
+        LIMIT :messages
+    ), wanted AS MATERIALIZED (
+        SELECT m.transaction_id, m.position, m.bytes, w.id AS webhook_id, w.user_id
+        FROM next m
+        LEFT JOIN LATERAL (
+            SELECT w.id, w.user_id FROM webhooks w JOIN users u ON u.id = w.user_id AND u.is_active
+            WHERE w.user_id = ANY(m.recipients) AND w.is_active
+              AND m.transaction_id > w.active_since
+              AND m.type <> 'reminder' AND (w.types IS NULL OR m.type = ANY(w.types))
+              AND NOT EXISTS (
+                  SELECT FROM deliveries d WHERE d.webhook_id = w.id AND d.message_id = m.id)
+            ORDER BY w.id LIMIT :deliveries + 1
+        ) w ON true
+        ORDER BY m.transaction_id, m.position, w.id
+        LIMIT :deliveries + 1
+    ), counted AS (
+        SELECT *, row_number() OVER of_all = 1 OR (
+                   row_number() OVER of_all <= :deliveries
+                   AND sum(CASE WHEN webhook_id IS NOT NULL THEN bytes ELSE 0 END) OVER of_all
+                       <= :bytes) AS fits,
+               row_number() OVER of_message = 1 AS is_first
+        FROM wanted
+        WINDOW of_all AS (ORDER BY transaction_id, position, webhook_id),
+               of_message AS (PARTITION BY transaction_id, position ORDER BY webhook_id)
     )
-    SELECT CAST(CAST(m.transaction_id AS text) AS bigint) AS transaction_id, m.position,
-           m.id, m.event_id, m.initiator_id, m.type, m.occurred_at,
-           CASE WHEN w.id IS NOT NULL THEN m.data END AS data, w.id AS webhook_id, w.user_id
-    FROM next m
-    LEFT JOIN (webhooks w JOIN users u ON u.id = w.user_id AND u.is_active)
-      ON w.user_id = ANY(m.recipients) AND w.is_active AND m.transaction_id > w.active_since
-         AND m.type <> 'reminder' AND (w.types IS NULL OR m.type = ANY(w.types))
-    ORDER BY m.transaction_id, m.position, w.id
+    SELECT CAST(CAST(transaction_id AS text) AS bigint) AS transaction_id, position,
+           m.id, m.event_id, m.initiator_id, m.type, m.occurred_at, c.webhook_id, c.user_id, c.fits,
+           CASE WHEN c.is_first AND c.fits AND c.webhook_id IS NOT NULL THEN m.data END AS data
+    FROM counted c JOIN next m USING (transaction_id, position)
+    ORDER BY transaction_id, position, c.webhook_id
 """)
 
 MOVE_MARK: Final = query("""
@@ -119,10 +141,11 @@ MOVE_MARK: Final = query("""
     SET transaction_id = CAST(CAST(:transaction_id AS text) AS xid8), position = :position
 """)
 
-# The active webhooks of a user that want a type.
+# The active webhooks of some users that want a type.
 WANTED_BY: Final = query("""
-    SELECT w.id FROM webhooks w JOIN users u ON u.id = w.user_id AND u.is_active
-    WHERE w.user_id = :user_id AND w.is_active AND (w.types IS NULL OR :type = ANY(w.types))
+    SELECT w.user_id, w.id FROM webhooks w JOIN users u ON u.id = w.user_id AND u.is_active
+    WHERE w.user_id = ANY(CAST(:user_ids AS uuid[])) AND w.is_active
+      AND (w.types IS NULL OR :type = ANY(w.types))
     ORDER BY w.id
 """)
 
@@ -168,11 +191,27 @@ FAILING_SINCE: Final = query("""
     UPDATE webhooks SET failing_since = CAST(:failing_since AS timestamptz) WHERE id = :webhook_id
 """)
 
-# How many deliveries wait for a webhook, up to a limit.
-WAITING: Final = query("""
-    SELECT count(*) AS waiting FROM (
-        SELECT FROM deliveries WHERE webhook_id = :webhook_id AND state = 'pending' LIMIT :limit
-    ) pending
+# Those of some webhooks for which more deliveries wait than may, held in the order of all.
+OVERFULL: Final = query("""
+    SELECT w.id FROM webhooks w
+    WHERE w.id = ANY(CAST(:webhook_ids AS uuid[])) AND CAST(:most AS bigint) < (
+        SELECT count(*) FROM (
+            SELECT FROM deliveries WHERE webhook_id = w.id AND state = 'pending'
+            LIMIT CAST(:most AS bigint) + 1
+        ) pending)
+    ORDER BY w.id FOR NO KEY UPDATE OF w
+""")
+
+# Deliveries that were to be over long ago, but for those that somebody is just writing to.
+EXPIRE: Final = query("""
+    WITH expired AS (
+        UPDATE deliveries SET state = 'failed', next_attempt_at = NULL, turn = turn + 1
+        WHERE id IN (
+            SELECT id FROM deliveries WHERE state = 'pending' AND queued_at < :before
+            LIMIT :limit FOR UPDATE SKIP LOCKED)
+        RETURNING 1
+    )
+    SELECT count(*) AS expired FROM expired
 """)
 
 DISABLE: Final = query("""
@@ -194,7 +233,8 @@ TELL_DISABLED: Final = query(
         owner="w.user_id",
         event="CAST(NULL AS uuid)",
         type="'webhook_disabled'",
-        data="jsonb_build_object('webhook_id', w.id, 'url', w.url)",
+        data="""jsonb_build_object(
+            'webhook_id', w.id, 'url', w.url, 'reason', CAST(:reason AS text))""",
         initiator="CAST(NULL AS uuid)",
         session="CAST(NULL AS uuid)",
     )

@@ -6,7 +6,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.metadata import version
@@ -51,6 +51,15 @@ class Outcome:
         return self.error is None
 
 
+@dataclass(slots=True)
+class _Answer:
+    """What has come of an answer so far: it counts from its status on, whatever follows."""
+
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    text: str = ""
+
+
 class _Failed(Exception):
     """The attempt fails for a reason of our own."""
 
@@ -71,10 +80,10 @@ class Sender:
     ) -> Outcome:
         """Post once, following redirects that keep the method; it takes 15 s at most."""
         began = time.monotonic()
-        status, answer, error, asked = None, "", None, None
+        answer, error, asked = _Answer(), None, None
         try:
             async with asyncio.timeout(ATTEMPT_SECONDS):
-                status, received, answer = await self._follow(url, headers=headers, body=body)
+                await self._follow(url, answer, headers=headers, body=body)
         except TimeoutError:
             error = f"no answer within {ATTEMPT_SECONDS:.0f} s"
         except httpcore.TimeoutException as failure:
@@ -86,33 +95,36 @@ class Sender:
         except ValueError:
             # Names that TLS can't take.
             error = "the host name is not valid"
-        else:
-            if not 200 <= status < 300:
-                error = f"the answer is {status}"
-                asked = retry_after(status, received, now=now)
+        if answer.status is not None:
+            is_good = 200 <= answer.status < 300
+            error = None if is_good else f"the answer is {answer.status}"
+            asked = retry_after(answer.status, answer.headers, now=now)
         return Outcome(
-            status=status,
+            status=answer.status,
             error=None if error is None else _printable(error)[:_EXCERPT],
-            answer=answer,
+            answer=answer.text,
             duration_ms=round((time.monotonic() - began) * 1000),
             asked=asked,
         )
 
     async def _follow(
-        self, url: str, *, headers: Mapping[str, str], body: bytes
-    ) -> tuple[int, Mapping[str, str], str]:
+        self, url: str, answer: _Answer, *, headers: Mapping[str, str], body: bytes
+    ) -> None:
         to = read_destination(url, allow_http=self._allow_http)
         for _ in range(REDIRECTS_MAX + 1):
-            status, received, answer = await self._once(to, headers=headers, body=body)
-            if status not in _REDIRECTS or "location" not in received:
-                return status, received, answer
-            to = read_destination(received["location"], allow_http=self._allow_http, base=to)
+            await self._once(to, answer, headers=headers, body=body)
+            if answer.status not in _REDIRECTS or "location" not in answer.headers:
+                return
+            location = answer.headers["location"]
+            # What counts is the answer from there.
+            answer.status, answer.text = None, ""
+            to = read_destination(location, allow_http=self._allow_http, base=to)
         raise _Failed(f"it is redirected more than {REDIRECTS_MAX} times")
 
     async def _once(
-        self, url: httpx.URL, *, headers: Mapping[str, str], body: bytes
-    ) -> tuple[int, Mapping[str, str], str]:
-        """Return status, headers and the beginning of the body of one response."""
+        self, url: httpx.URL, answer: _Answer, *, headers: Mapping[str, str], body: bytes
+    ) -> None:
+        """Note status, headers and the beginning of the body of one response as they come."""
         target = httpcore.URL(
             scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
         )
@@ -138,11 +150,12 @@ class Sender:
             network_backend=self._network,
         ) as connection:
             response = await connection.handle_async_request(request)
-            received = {
+            answer.status = response.status
+            answer.headers = {
                 name.decode("latin-1").lower(): value.decode("latin-1")
                 for name, value in response.headers
             }
-            return response.status, received, await _beginning(response)
+            answer.text = await _beginning(response)
 
 
 @cache

@@ -1,6 +1,7 @@
 """Webhooks: their users' side. What is told to a user is also posted to the user's webhooks."""
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -275,20 +276,29 @@ async def replay(
 
 async def notify(
     tx: Transaction,
+    notifications: Sequence[tuple[UUID, Mapping[str, Any]]],
     *,
-    user_id: UUID,
-    message_id: UUID,
     type: str,  # noqa: A002
-    notification: Mapping[str, Any],
     now: datetime,
 ) -> int:
-    """Post a notification to the active webhooks of a user that want its type.
+    """Post notifications, each of a user, to the user's active webhooks that want their type.
 
-    Return to how many. They are sent if `tx` commits, and once for each `message_id`.
+    Return how many deliveries that makes. They are sent if `tx` commits, and once for each `id` of
+    a notification.
     """
-    rows = await tx.all(queries.WANTED_BY, user_id=user_id, type=type)
-    written = orjson.dumps(dict(notification), default=str, option=orjson.OPT_UTC_Z)
-    drafts = [Draft(row["id"], message_id, type, now, written) for row in rows]
+    if not notifications:
+        return 0
+    user_ids = list({user_id for user_id, _ in notifications})
+    wanted = defaultdict(list)
+    for row in await tx.all(queries.WANTED_BY, user_ids=user_ids, type=type):
+        wanted[row["user_id"]].append(row["id"])
+    drafts = []
+    for user_id, notification in notifications:
+        written = orjson.dumps(dict(notification), default=str, option=orjson.OPT_UTC_Z)
+        drafts += [
+            Draft(webhook_id, notification["id"], type, now, written)
+            for webhook_id in wanted[user_id]
+        ]
     return len(await delivering.make(tx, drafts, now=now))
 
 

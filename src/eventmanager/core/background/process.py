@@ -235,7 +235,8 @@ class _Worker:
             if failures >= FAILURES_MAX:
                 _log.error("job_given_up", job=kind.name, id=queued.id)
                 raise
-            with suppress(Unavailable):
+            # One that isn't counted is tried once more in the end, which is better than to lose it.
+            with suppress(Unavailable, asyncpg.PostgresError):
                 await self._count(queued, failures=failures)
             raise RetryRequested(FAILURE_PAUSE * 4 ** (failures - 1)) from error
 

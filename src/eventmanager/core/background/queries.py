@@ -118,10 +118,11 @@ RUNS: Final = query("""
     FROM task_runs r
 """)
 
-# The jobs that are due and nobody is at, tasks aside.
+# The jobs of some kinds that are due and nobody is at.
 WAITING: Final = query("""
     SELECT count(*) AS jobs,
         CAST(coalesce(extract(epoch FROM now() - min(execute_after)), 0) AS float8) AS oldest_s
     FROM pgqueuer
-    WHERE status = 'queued' AND execute_after <= now() AND dedupe_key IS NULL
+    WHERE status = 'queued' AND execute_after <= now()
+      AND entrypoint = ANY(CAST(:entrypoints AS text[]))
 """)

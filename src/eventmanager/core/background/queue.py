@@ -33,14 +33,17 @@ async def enqueue(
     payloads: Sequence[Mapping[str, Any]],
     *,
     after: timedelta | None = None,
+    is_urgent: bool = False,
 ) -> None:
     """Put jobs of the kind `job` into the queue, to be run soon or `after` a while.
 
-    They exist exactly if the transaction of `tx` commits, which also wakes the workers.
+    Urgent ones go before whatever else waits. They exist exactly if the transaction of `tx`
+    commits, which also wakes the workers.
     """
     jobs = [orjson.dumps(dict(payload)) for payload in payloads]
     if jobs:
-        await _put(tx, queries.ENQUEUE, [job] * len(jobs), payloads=jobs, after=after)
+        names = [job] * len(jobs)
+        await _put(tx, queries.ENQUEUE, names, payloads=jobs, after=after, is_urgent=is_urgent)
 
 
 def key_of_task(name: str) -> str:
@@ -54,7 +57,9 @@ async def put_in(database: Database, background: Background, *, due_now: bool) -
     names = [kind.name for kind in background.regular]
 
     async def work(tx: Transaction) -> None:
-        await _put(tx, queries.ENQUEUE_ONCE, keys, payloads=[b""] * len(keys), keys=keys)
+        # Urgent, so that no crowd of jobs holds them up.
+        nothing = [b""] * len(keys)
+        await _put(tx, queries.ENQUEUE_ONCE, keys, payloads=nothing, is_urgent=True, keys=keys)
         if due_now:
             await tx.first(queries.DUE_NOW, keys=keys)
         known = [*keys, *(job.name for job in background.jobs)]
@@ -133,14 +138,14 @@ async def _put(
     names: Sequence[str],
     *,
     payloads: Sequence[bytes],
+    is_urgent: bool,
     after: timedelta | None = None,
     keys: Sequence[str] | None = None,
 ) -> None:
     count = len(names)
     await tx.all(
         statement,
-        # Tasks, which have keys, go first, so that no crowd of jobs holds them up.
-        priorities=[0 if keys is None else 1] * count,
+        priorities=[int(is_urgent)] * count,
         names=names,
         payloads=payloads,
         delays=[after or timedelta()] * count,
