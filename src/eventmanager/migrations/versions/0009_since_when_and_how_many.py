@@ -1,7 +1,7 @@
 """Since when reminders have to be looked at again, and how many emails each user has had.
 
 Revision: 0009
-Revises: 0006
+Revises: 0008
 Created: 2026-11-28
 """
 
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0009"
-down_revision = "0006"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
