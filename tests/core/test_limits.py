@@ -241,10 +241,10 @@ async def test_logins_have_a_limit_of_their_own(usual: FastAPI) -> None:
 
 
 async def test_refreshes_have_a_limit_of_their_own(usual: FastAPI) -> None:
-    """Ten a minute, and no login is spent."""
+    """Sixty a minute, and no login is spent."""
     async with client_at(usual, "198.51.100.9") as client:
-        statuses = [(await client.post("/api/auth/refresh")).status_code for _ in range(11)]
-        assert statuses == [401] * 10 + [429]
+        statuses = [(await client.post("/api/auth/refresh")).status_code for _ in range(61)]
+        assert statuses == [401] * 60 + [429]
         answer = await client.post("/api/auth/login", json=LOGIN)
     assert answer.headers["RateLimit-Remaining"] == "4"
 
@@ -252,7 +252,7 @@ async def test_refreshes_have_a_limit_of_their_own(usual: FastAPI) -> None:
 async def test_a_refresh_as_oauth_has_it_is_no_login(usual: FastAPI) -> None:
     """All clients behind one address may renew their tokens, and none can guess passwords by it."""
     refresh = {"grant_type": "refresh_token", "refresh_token": "x"}
-    guesses = [
+    guesses: list[dict[str, Any]] = [
         {"grant_type": "password"} | LOGIN,
         LOGIN,
         {"grant_type": "refresh_token "} | LOGIN,
@@ -260,10 +260,9 @@ async def test_a_refresh_as_oauth_has_it_is_no_login(usual: FastAPI) -> None:
         {"grant_type": ["password", "password"]} | LOGIN,
     ]
     async with client_at(usual, "198.51.100.16") as client:
-        renewed = [await client.post("/api/auth/token", data=refresh) for _ in range(11)]
-        assert [answer.status_code for answer in renewed] == [400] * 10 + [429]
-        assert renewed[0].headers["RateLimit-Limit"] == renewed[-1].headers["RateLimit-Limit"]
-        assert renewed[-1].json()["limit"] == int(renewed[-1].headers["RateLimit-Limit"]) == 10
+        renewed = [await client.post("/api/auth/token", data=refresh) for _ in range(61)]
+        assert [answer.status_code for answer in renewed] == [400] * 60 + [429]
+        assert {answer.headers["RateLimit-Limit"] for answer in renewed} == {"60"}
         assert renewed[-1].headers["Retry-After"] == str(renewed[-1].json()["retry_after"])
         assert (await client.post("/api/auth/refresh")).status_code == 429
         answers = [await client.post("/api/auth/token", data=guess) for guess in guesses]
@@ -271,7 +270,7 @@ async def test_a_refresh_as_oauth_has_it_is_no_login(usual: FastAPI) -> None:
         assert (await client.post("/api/auth/login", json=LOGIN)).status_code == 429
         assert (await client.post("/api/auth/token", data=guesses[0])).status_code == 429
         answer = await client.get("/api/me")
-    assert answer.headers["RateLimit-Remaining"] == "184", "what was refused took nothing"
+    assert answer.headers["RateLimit-Remaining"] == "134", "what was refused took nothing"
 
 
 @pytest.mark.parametrize("body", [b"--x\r\nnonsense", b"--x\r\n\r\n\r\n--x--\r\n"])
