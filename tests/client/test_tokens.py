@@ -7,7 +7,14 @@ from datetime import timedelta
 
 import pytest
 
-from eventmanager.client import AsyncClient, Client, RateLimited, Tokens, Unauthorized
+from eventmanager.client import (
+    AsyncClient,
+    Client,
+    RateLimited,
+    Tokens,
+    Unauthorized,
+    Unreachable,
+)
 from eventmanager.core.config import Settings
 from eventmanager.core.limits.rates import parse_rates
 from tests.client.conftest import Line, bearer, granted, options
@@ -147,6 +154,25 @@ async def test_a_session_ends_with_the_client_that_began_it(here: Worker, alice:
     async with AsyncClient(url, **await granted(here, alice)) as client:
         await client.me()
     assert await is_alive(here, client.tokens)
+
+
+async def test_a_session_that_is_being_begun_ends_too(line: Line, alice: User) -> None:
+    """Else nobody would ever end it: its tokens would come when the client is gone."""
+
+    async def sessions() -> list[str]:
+        listed = await alice.client.get("/api/auth/sessions")
+        return [session["id"] for session in listed.json()]
+
+    before = await sessions()
+    for _ in range(5):
+        client = AsyncClient(line.url, **options(alice))
+        waiting = asyncio.create_task(client.me())
+        connections = line.connections
+        await until(lambda: line.connections > connections)  # noqa: B023  # called before the next
+        await client.aclose()
+        with pytest.raises(Unreachable, match="closed"):
+            await waiting
+    assert await sessions() == before
 
 
 async def test_a_client_signs_out(here: Worker, alice: User) -> None:

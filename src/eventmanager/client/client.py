@@ -46,9 +46,9 @@ class Options(TypedDict, total=False):
 
     `username` may be an email. Tokens of a session do in place of a password; `on_tokens` is told
     of each new pair, since a refresh token is good for one use; `Client` does so in a thread of its
-    own. `timeout_s` (20) is how long the
-    server may be silent, to one attempt; `patience_s` (30) how long a request is sent again.
-    `trust_env` (true) is whether proxies are read from the environment.
+    own. `timeout_s` (20) is how long the server may be silent to one attempt; `patience_s` (30) how
+    long a request is sent again. `trust_env` (true) is whether proxies are read from the
+    environment.
     """
 
     username: str
