@@ -23,7 +23,7 @@ from eventmanager.core.clock import Clock, SystemClock
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.core.http import MEBIBYTE
-from eventmanager.core.limits.limiter import Limiter
+from eventmanager.core.limits.limiter import DEFAULT, LOGIN, REFRESH, Limiter
 from eventmanager.core.limits.middleware import RateLimits
 from eventmanager.core.limits.shared import SharedWindows
 from eventmanager.core.middleware import BodyLimit, RequestContext
@@ -34,9 +34,9 @@ from eventmanager.realtime.news import NEWS_CONNECTIONS, NEWS_STATEMENT_SECONDS,
 from eventmanager.worker import background
 
 _LIMITS_OF_THEIR_OWN: Final = {
-    "/api/auth/login": "login",
-    "/api/auth/token": "login",
-    "/api/auth/refresh": "refresh",
+    "/api/auth/login": LOGIN,
+    "/api/auth/token": None,
+    "/api/auth/refresh": REFRESH,
 }
 # What pages of other origins may send, and read, beyond what browsers let everybody.
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -149,9 +149,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
 def _limiter(settings: Settings) -> Limiter:
     return Limiter(
         {
-            "default": settings.rate_limit_default,
-            "login": settings.rate_limit_login,
-            "refresh": settings.rate_limit_refresh,
+            DEFAULT: settings.rate_limit_default,
+            LOGIN: settings.rate_limit_login,
+            REFRESH: settings.rate_limit_refresh,
         },
         shared=SharedWindows(settings.redis_url) if settings.redis_url else None,
     )

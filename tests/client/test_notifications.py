@@ -1,8 +1,10 @@
 """Listening without a gap: each message once and in order, whatever becomes of server and line."""
 
 import asyncio
+import re
+import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,25 @@ from uuid import uuid4
 import orjson
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosedError
+from websockets.frames import Close
+from websockets.http11 import Request
+from websockets.utils import accept_key
 
-from eventmanager.client import AsyncClient, Client, CursorExpired, Invalid, Unauthorized
+from eventmanager.client import (
+    AsyncClient,
+    Client,
+    CursorExpired,
+    Invalid,
+    RateLimited,
+    Unauthorized,
+)
 from eventmanager.client.client import Options
+from eventmanager.client.errors import error_of_close
+from eventmanager.client.following import Trail
 from eventmanager.client.models import Event, Notification, QuietHours
 from eventmanager.realtime.positions import write_position
-from eventmanager.realtime.subscriber import EXPIRED, STOPPING, TOO_SLOW, Ending
+from eventmanager.realtime.subscriber import EXPIRED, SESSION_ENDED, STOPPING, TOO_SLOW, Ending
 from tests.client.conftest import Line, granted, options
 from tests.conftest import PASSWORD, User
 from tests.e2e.conftest import Server, launched, wait_until_ready
@@ -73,13 +88,14 @@ async def test_what_is_read_is_marked(aside: Connection, client: AsyncClient) ->
     assert [m async for m in client.notifications.list(after=unread.cursor)] == []
 
 
+@pytest.mark.parametrize("after", [None, ""])
 async def test_what_is_lost_before_the_first_message_comes_too(
-    here: Worker, line: Line, aside: Connection, alice: User
+    after: str | None, here: Worker, line: Line, aside: Connection, alice: User
 ) -> None:
     """Without a cursor of a message, it goes on from where it began to listen."""
     async with (
         AsyncClient(line.url, **options(alice)) as client,
-        aclosing(client.notifications()) as messages,
+        aclosing(client.notifications(after)) as messages,
     ):
         first = asyncio.create_task(next_of(messages))
         await listening(here)
@@ -212,6 +228,46 @@ async def test_what_one_wants_to_be_told_is_set(client: AsyncClient) -> None:
     assert (await client.notifications.save_settings()).types is None
 
 
+async def test_one_may_wait_for_a_while_only(
+    here: Worker, line: Line, aside: Connection, alice: User
+) -> None:
+    """As often as one likes, whatever it waits for: what comes meanwhile comes the next time."""
+
+    async def a_little(messages: AsyncIterator[Notification]) -> Notification | None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                return await anext(messages)
+        return None
+
+    async with (
+        AsyncClient(line.url, **options(alice)) as client,
+        aclosing(client.notifications()) as messages,
+    ):
+        line.is_down = True
+        assert await a_little(messages) is None
+        line.is_down = False
+        while not here.app.state.news.hub.subscribers():
+            assert await a_little(messages) is None
+        assert await a_little(messages) is None
+        await stage(aside, alice.id, "some", count=2)
+        line.cut()
+        heard: list[Notification] = []
+        async with asyncio.timeout(10):
+            while len(heard) < 2:
+                came = await a_little(messages)
+                heard += [came] if came else []
+        assert [each.data["number"] for each in heard] == [1, 2]
+    assert [each async for each in messages] == []
+
+
+async def test_names_in_place_of_lists_are_refused(client: AsyncClient) -> None:
+    """Each letter would be taken for a type, and nothing ever be heard."""
+    with pytest.raises(TypeError, match="collections"):
+        client.notifications(types="event_updated")
+    with pytest.raises(TypeError, match="collections"):
+        client.notifications(events=str(uuid4()))
+
+
 @asynccontextmanager
 async def odd_server(asked: list[str], *rounds: list[Any]) -> AsyncIterator[str]:
     """A server that says the rounds, one a connection, and closes each with 1012.
@@ -263,6 +319,143 @@ async def test_what_is_no_notification_is_passed_over_and_none_comes_twice() -> 
     ):
         assert await numbers(messages, 3) == [1, 2, 3]
     assert asked == [f"/api/ws/notifications?after=c{number}" for number in (0, 2)]
+
+
+async def test_what_is_made_otherwise_is_handed_on() -> None:
+    """By a newer server: nobody stays behind it for ever, and nobody misses it."""
+    odd = message(1) | {"event_id": 7, "data": None}
+    async with (
+        odd_server([], [odd, message(2)]) as url,
+        AsyncClient(url, trust_env=False, access_token="x") as client,
+        aclosing(client.notifications(after="c0")) as messages,
+    ):
+        first = await next_of(messages)
+        assert (first.type, first.cursor, first.event_id) == ("something_new", "c1", None)
+        assert first.data == odd
+        assert (await next_of(messages)).cursor == "c2"
+    with pytest.raises(Invalid):
+        Trail().take(orjson.dumps(message(1) | {"id": 1}))
+
+
+async def test_one_who_stops_says_so() -> None:
+    """1000: an error would be looked for in the server's log."""
+    closed: asyncio.Queue[int | None] = asyncio.Queue()
+
+    async def say(connection: ServerConnection) -> None:
+        await connection.send(orjson.dumps(message(1)).decode())
+        await connection.wait_closed()
+        closed.put_nowait(connection.close_code)
+
+    async with asyncio.timeout(10), serve(say, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with (
+            AsyncClient(url, trust_env=False, access_token="x") as client,
+            aclosing(client.notifications(after="c0")) as messages,
+        ):
+            await anext(messages)
+        assert await closed.get() == 1000
+        with Client(url, trust_env=False, access_token="x") as waiting:
+            listening = waiting.notifications(after="c0")
+            await asyncio.to_thread(next, listening)
+            await asyncio.to_thread(listening.close)
+        assert await closed.get() == 1000
+
+
+async def test_a_client_that_is_closed_while_it_connects_ends() -> None:
+    """With all that listens, which would otherwise listen to a socket that nobody closes."""
+    asked, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def wait(_connection: ServerConnection, _request: Request) -> None:
+        asked.release()
+        await go_on.wait()
+
+    async def say(connection: ServerConnection) -> None:
+        await connection.wait_closed()
+
+    async with asyncio.timeout(10), serve(say, "127.0.0.1", 0, process_request=wait) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        client = AsyncClient(url, trust_env=False, access_token="x")
+        waiting = Client(url, trust_env=False, access_token="x")
+        heard = client.notifications(after="c0")
+        both = [
+            asyncio.create_task(anext(aiter(heard), None)),
+            asyncio.create_task(asyncio.to_thread(next, waiting.notifications(after="c0"), None)),
+        ]
+        await asked.acquire()
+        await asked.acquire()
+        await client.aclose()
+        await asyncio.to_thread(waiting.close)
+        go_on.set()
+        assert await asyncio.gather(*both) == [None, None]
+
+
+async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Accept a WebSocket, and never say anything again."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    found = re.search(r"Sec-WebSocket-Key: (\S+)", head, re.IGNORECASE)
+    assert found is not None
+    writer.write(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {accept_key(found[1])}\r\n\r\n".encode()
+    )
+    with suppress(ConnectionError):
+        await reader.read()
+        await asyncio.sleep(5)
+    writer.close()
+
+
+async def test_sockets_are_closed_at_once() -> None:
+    """Not each after the one before, where the other side does not answer any more."""
+    async with await asyncio.start_server(deaf, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        client = AsyncClient(url, trust_env=False, access_token="x")
+        waiting = Client(url, trust_env=False, access_token="x")
+        own = [client.notifications(after="c0") for _ in range(4)]
+        all_ = [asyncio.create_task(anext(each, None)) for each in own]
+        for _ in range(4):
+            listening = waiting.notifications(after="c0")
+            all_.append(asyncio.create_task(asyncio.to_thread(next, listening, None)))
+        await until(lambda: len(client._sockets) == len(waiting._sockets) == 4)
+        began = time.monotonic()
+        await client.aclose()
+        await asyncio.to_thread(waiting.close)
+        assert time.monotonic() - began < 7
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(*all_) == 8 * [None]
+
+
+def lost(code: int | None) -> list[float]:
+    """Return how long many listeners wait whose sockets a server has closed, or only lost."""
+    error = OSError() if code is None else ConnectionClosedError(Close(code, ""), None)
+    return [Trail("c0").lost(error, token=None) for _ in range(200)]
+
+
+def test_a_crowd_does_not_come_back_at_once() -> None:
+    """All sockets of a server that stops are lost in the same moment; one alone comes at once."""
+    assert 1.5 < max(lost(1012)) <= 2
+    assert max(lost(1013)) <= 0.25
+    assert max(lost(None)) <= 0.25
+    full = RateLimited(429, code="rate_limited", detail="", retry_after=20)
+    waits = [Trail("c0").lost(full, token=None) for _ in range(200)]
+    assert 20 <= min(waits) < 23
+    assert 27 < max(waits) <= 30.25
+
+
+def test_what_may_be_lost_for_good_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """A name that is wrong and a certificate that has expired mend themselves never."""
+    caplog.set_level("INFO", "eventmanager.client")
+    trail = Trail("c0")
+    for _ in range(4):
+        trail.lost(OSError("no such name"), token=None)
+    assert [record.levelname for record in caplog.records] == [*2 * ["INFO"], *2 * ["WARNING"]]
+    assert "no such name" in caplog.text
+
+
+def test_an_error_of_a_socket_has_the_code_of_its_kind() -> None:
+    """The same that a request would have had."""
+    error = error_of_close(SESSION_ENDED.code, SESSION_ENDED.reason)
+    assert isinstance(error, Unauthorized)
+    assert (error.status, error.code) == (401, "session_ended")
 
 
 class Listener:

@@ -15,10 +15,12 @@ from eventmanager.client import (
     NotFound,
     PreconditionFailed,
 )
+from eventmanager.client.events import ShareWith
 from eventmanager.client.models import Event, Occurrence
+from eventmanager.core.config import Settings
 from tests.client.conftest import options
 from tests.conftest import User
-from tests.realtime.conftest import Worker
+from tests.realtime.conftest import Worker, worker
 
 NINE = datetime(2027, 4, 5, 9, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -187,6 +189,32 @@ async def test_an_event_is_shared_and_taken_back(
     assert len(log) == 4
 
 
+async def test_who_shares_is_changed_as_it_was_seen(
+    settings: Settings, alice: User, bob: User
+) -> None:
+    """Also where the server wants every change to say what it is based on."""
+    async with worker(settings.model_copy(update={"require_if_match": True})) as one:
+        url = f"http://127.0.0.1:{one.port}"
+        async with AsyncClient(url, **options(alice)) as client:
+            made = await client.events.create(title="Ours", start_time=NINE, end_time=NINE + HOUR)
+            grant: ShareWith = {"user_id": bob.id, "role": "Viewer"}
+            with pytest.raises(PreconditionFailed) as caught:
+                await client.events.share(made.id, grant)
+            assert caught.value.status == 428
+            alone = await client.events.permissions(made.id)
+            await client.events.share(made.id, grant, if_match=alone.etag)
+            both = await client.events.permissions(made.id)
+            assert [permission.user_id for permission in both] == [alice.id, bob.id]
+            with pytest.raises(PreconditionFailed):
+                await client.events.change_role(made.id, bob.id, "Editor", if_match=alone.etag)
+            await client.events.change_role(made.id, bob.id, "Editor", if_match=both.etag)
+            with pytest.raises(PreconditionFailed):
+                await client.events.revoke(made.id, bob.id, if_match=both.etag)
+            now = await client.events.permissions(made.id)
+            await client.events.revoke(made.id, bob.id, if_match=now.etag)
+            assert await client.events.permissions(made.id) == alone
+
+
 async def test_many_are_changed_at_once(client: AsyncClient) -> None:
     """All or none, by ids or a filter; each by itself if asked for."""
     starts = [NINE + timedelta(days=day) for day in range(3)]
@@ -198,6 +226,10 @@ async def test_many_are_changed_at_once(client: AsyncClient) -> None:
     ids: list[UUID | str] = [made[0].id, uuid4()]
     results = await client.events.delete_many(ids=ids, atomic=False)
     assert sorted(result.status for result in results) == [204, 404]
+    with pytest.raises(ValueError, match="idempotency_key"):
+        await client.events.delete_many(ids=ids, atomic=False, idempotency_key="mine")
+    with pytest.raises(ValueError, match="idempotency_key"):
+        await client.events.update_many({}, ids=ids, atomic=False, idempotency_key="mine")
 
 
 async def test_people_are_asked_when_they_are_free(client: AsyncClient, bob: User) -> None:
@@ -215,6 +247,12 @@ async def test_people_are_asked_when_they_are_free(client: AsyncClient, bob: Use
         working_hours=[{"time_zone": "UTC", "start": "09:00", "end": "17:00"}],
     )
     assert (found.found, found.slots[0].start_time) == ("all", NINE + HOUR)
+
+
+async def test_a_duration_is_whole_minutes(client: AsyncClient) -> None:
+    """What would be cut off is not asked for."""
+    with pytest.raises(ValueError, match="0:45:50 is not whole minutes"):
+        await client.availability([], NINE, NINE + HOUR, timedelta(minutes=45, seconds=50))
 
 
 async def test_a_webhook_is_made_and_looked_after(client: AsyncClient) -> None:

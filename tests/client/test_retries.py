@@ -10,12 +10,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from eventmanager.client import ApiError, AsyncClient, Client, RateLimited, Unreachable
+from eventmanager.client import ApiError, AsyncClient, Client, RateLimited, Tokens, Unreachable
+from eventmanager.client.client import Options
 from eventmanager.core.config import Settings
 from eventmanager.core.limits.rates import parse_rates
 from tests.client.conftest import Line, options
 from tests.conftest import User
-from tests.realtime.conftest import worker
+from tests.realtime.conftest import until, worker
 
 NINE = datetime(2027, 6, 7, 9, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -75,6 +76,22 @@ async def test_a_server_that_is_away_is_waited_for(line: Line, alice: User) -> N
         assert (await waiting).username == alice.username
 
 
+async def test_all_who_wait_for_tokens_give_up_together(line: Line, alice: User) -> None:
+    """Not one after the other, each with a patience of its own."""
+    line.is_down = True
+    async with AsyncClient(line.url, **options(alice, patience_s=0.5)) as client:
+        began = time.monotonic()
+        answers = await asyncio.gather(*(client.me() for _ in range(20)), return_exceptions=True)
+        assert time.monotonic() - began < 3
+    assert {type(answer) for answer in answers} == {Unreachable}
+    with Client(line.url, **options(alice, patience_s=0.5)) as waiting:
+        began = time.monotonic()
+        threads = (asyncio.to_thread(waiting.me) for _ in range(4))
+        answers = await asyncio.gather(*threads, return_exceptions=True)
+        assert time.monotonic() - began < 1.5
+    assert {type(answer) for answer in answers} == {Unreachable}
+
+
 async def test_a_refused_connection_is_unreachable(alice: User) -> None:
     """Also for the client that waits; the cause is there for who wants it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -120,6 +137,46 @@ async def test_a_server_says_when_to_come_again() -> None:
     keys = {re.search(rb"idempotency-key: (\w+)", each, re.IGNORECASE) for each in sent}
     assert len(sent) == 3
     assert len({found[1] for found in keys if found}) == 1
+
+
+async def test_who_waits_ends_with_the_client() -> None:
+    """However long it was told to wait."""
+    async with (
+        answering((503, "Retry-After: 20\r\n")) as (url, sent),
+        AsyncClient(url, access_token="x", trust_env=False) as client,
+    ):
+        waiting = asyncio.create_task(client.events.delete("1"))
+        await until(lambda: bool(sent))
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        await client.aclose()
+        with pytest.raises(Unreachable, match="closed"):
+            await waiting
+        assert time.monotonic() - began < 2
+
+
+async def test_a_request_that_came_too_slowly_is_sent_again() -> None:
+    """A proxy has given up waiting for it: 408."""
+    async with (
+        answering((408, "")) as (url, sent),
+        AsyncClient(url, access_token="x", trust_env=False) as client,
+    ):
+        await client.events.delete("1")
+    assert len(sent) == 2
+
+
+@pytest.mark.parametrize("status", [302, 400, 403, 404])
+async def test_only_the_server_itself_can_end_a_session(status: int) -> None:
+    """What a proxy says for it is said, and the tokens are kept for when it is back."""
+    tokens: Options = {"access_token": "a", "refresh_token": "r", "trust_env": False}
+    async with (
+        answering((401, ""), (status, "")) as (url, sent),
+        AsyncClient(url, **tokens) as client,
+    ):
+        with pytest.raises(ApiError) as caught:
+            await client.events.revoke("1", "2")
+        assert client.tokens == Tokens(access_token="a", refresh_token="r")
+    assert (caught.value.status, len(sent)) == (status, 2)
 
 
 @pytest.mark.parametrize("status", [500, 503, 302, 401, 404])

@@ -1,16 +1,25 @@
 """Tokens are renewed when they must be, once for all who wait, and a session is begun anew."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
-from eventmanager.client import AsyncClient, Client, Tokens, Unauthorized
+from eventmanager.client import (
+    AsyncClient,
+    Client,
+    RateLimited,
+    Tokens,
+    Unauthorized,
+    Unreachable,
+)
 from eventmanager.core.config import Settings
-from tests.client.conftest import bearer, granted, options
+from eventmanager.core.limits.rates import parse_rates
+from tests.client.conftest import Line, bearer, granted, options
 from tests.conftest import MovableClock, User
-from tests.realtime.conftest import Worker, worker
+from tests.realtime.conftest import Worker, until, worker
 
 EXPIRED = timedelta(minutes=20)
 
@@ -65,6 +74,134 @@ async def test_a_token_is_renewed_before_it_ends(here: Worker, client: AsyncClie
     async with AsyncClient(f"http://127.0.0.1:{here.port}", trust_env=False) as stranger:
         answer = await stranger._http.get("/api/me", headers=bearer(first.access_token))
     assert answer.status_code == 200, "it was still good"
+
+
+async def test_who_gives_up_waiting_for_a_renewal_does_not_end_the_session(
+    clocked: tuple[Worker, MovableClock], alice: User
+) -> None:
+    """The token is spent by then: only its answer has the next one."""
+    one, clock = clocked
+    tokens = await granted(one, alice)
+    async with AsyncClient(f"http://127.0.0.1:{one.port}", **tokens) as client:
+        clock.offset = EXPIRED
+        waiting = asyncio.create_task(client.me())
+        await until(lambda: client._renewal is not None)
+        waiting.cancel()
+        await until(lambda: client.tokens.refresh_token != tokens["refresh_token"])
+        clock.offset = 2 * EXPIRED
+        assert (await client.me()).username == alice.username
+
+
+async def test_a_token_that_is_still_good_does_while_it_cannot_be_renewed(
+    settings: Settings, alice: User
+) -> None:
+    """A limit of renewals keeps nobody from working, as long as there is a token to work with."""
+    limited = settings.model_copy(
+        update={"rate_limit_enabled": True, "rate_limit_refresh": parse_rates("1/hour")}
+    )
+    async with worker(limited) as one:
+        url = f"http://127.0.0.1:{one.port}"
+        tokens = await granted(one, alice)
+        waiting = Client(url, **await granted(one, alice))
+        async with AsyncClient(url, **tokens) as client:
+            client._account._due_at = 0.0
+            await client.me()
+            renewed = client.tokens
+            client._account._due_at = 0.0
+            assert (await client.me()).username == alice.username
+            assert client.tokens == renewed != Tokens.model_validate(tokens)
+            assert client._account._due_at > 0, "it does not ask again at once"
+            waiting._account._due_at = 0.0
+            assert (await asyncio.to_thread(waiting.me)).username == alice.username
+            client._account._ends_at = 0.0
+            with pytest.raises(RateLimited):
+                await client.me()
+        waiting.close()
+
+
+async def test_renewals_are_not_due_together(here: Worker, alice: User) -> None:
+    """Those who have signed in together would come back together, at every renewal."""
+    due: set[float] = set()
+    for _ in range(5):
+        async with AsyncClient(f"http://127.0.0.1:{here.port}", **options(alice)) as client:
+            await client.me()
+            due.add(client._account._ends_at - client._account._due_at)
+    assert len(due) == 5
+    assert 30 <= min(due) <= max(due) <= 90
+
+
+async def is_alive(at: Worker, tokens: Tokens) -> bool:
+    """Tell whether an access token is good, after the half second that an end may take."""
+    await asyncio.sleep(0.6)
+    async with AsyncClient(f"http://127.0.0.1:{at.port}", trust_env=False) as stranger:
+        answer = await stranger._http.get("/api/me", headers=bearer(tokens.access_token))
+    return answer.status_code == 200
+
+
+async def test_a_session_ends_with_the_client_that_began_it(here: Worker, alice: User) -> None:
+    """Unless somebody was told of its tokens, who may go on with them."""
+    url = f"http://127.0.0.1:{here.port}"
+    async with AsyncClient(url, **options(alice)) as client:
+        await client.me()
+    assert not await is_alive(here, client.tokens)
+    with Client(url, **options(alice)) as waiting:
+        await asyncio.to_thread(waiting.me)
+    assert not await is_alive(here, waiting.tokens)
+    kept: list[Tokens] = []
+    async with AsyncClient(url, **options(alice, on_tokens=kept.append)) as client:
+        await client.me()
+    assert await is_alive(here, kept[0])
+    async with AsyncClient(url, **await granted(here, alice)) as client:
+        await client.me()
+    assert await is_alive(here, client.tokens)
+
+
+async def test_a_session_that_is_being_begun_ends_too(line: Line, alice: User) -> None:
+    """Else nobody would ever end it: its tokens would come when the client is gone."""
+
+    async def sessions() -> list[str]:
+        listed = await alice.client.get("/api/auth/sessions")
+        return [session["id"] for session in listed.json()]
+
+    before = await sessions()
+    for _ in range(5):
+        client = AsyncClient(line.url, **options(alice))
+        waiting = asyncio.create_task(client.me())
+        connections = line.connections
+        await until(lambda: line.connections > connections)  # noqa: B023  # called before the next
+        await client.aclose()
+        with pytest.raises(Unreachable, match="closed"):
+            await waiting
+    assert await sessions() == before
+
+
+async def test_a_client_signs_out(here: Worker, alice: User) -> None:
+    """Also with an access token that has ended; a password begins another session."""
+    url = f"http://127.0.0.1:{here.port}"
+    async with AsyncClient(url, **options(alice)) as client:
+        await client.sign_out()
+        await client.me()
+        before = client.tokens
+        await client.sign_out()
+        assert not await is_alive(here, before)
+        assert (await client.me()).username == alice.username
+    given = await granted(here, alice)
+    ended = given | {"access_token": "ended"}
+    with Client(url, **ended) as waiting:
+        await asyncio.to_thread(waiting.sign_out)
+        assert not await is_alive(here, Tokens(access_token=given["access_token"]))
+        with pytest.raises(Unauthorized):
+            await asyncio.to_thread(waiting.me)
+
+
+async def test_a_server_that_is_away_is_not_waited_for_at_the_end(line: Line, alice: User) -> None:
+    """Whoever stops a program wants it to stop."""
+    async with AsyncClient(line.url, **options(alice)) as client:
+        await client.me()
+        line.is_down = True
+        line.cut()
+        began = time.monotonic()
+    assert time.monotonic() - began < 3
 
 
 async def test_an_ended_session_is_begun_anew_with_the_password(client: AsyncClient) -> None:

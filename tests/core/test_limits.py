@@ -241,12 +241,50 @@ async def test_logins_have_a_limit_of_their_own(usual: FastAPI) -> None:
 
 
 async def test_refreshes_have_a_limit_of_their_own(usual: FastAPI) -> None:
-    """Ten a minute, and no login is spent."""
+    """Sixty a minute, and no login is spent."""
     async with client_at(usual, "198.51.100.9") as client:
-        statuses = [(await client.post("/api/auth/refresh")).status_code for _ in range(11)]
-        assert statuses == [401] * 10 + [429]
+        statuses = [(await client.post("/api/auth/refresh")).status_code for _ in range(61)]
+        assert statuses == [401] * 60 + [429]
         answer = await client.post("/api/auth/login", json=LOGIN)
     assert answer.headers["RateLimit-Remaining"] == "4"
+
+
+async def test_a_refresh_as_oauth_has_it_is_no_login(usual: FastAPI) -> None:
+    """All clients behind one address may renew their tokens, and none can guess passwords by it."""
+    refresh = {"grant_type": "refresh_token", "refresh_token": "x"}
+    guesses: list[dict[str, Any]] = [
+        {"grant_type": "password"} | LOGIN,
+        LOGIN,
+        {"grant_type": "refresh_token "} | LOGIN,
+        {"grant_type": ["refresh_token", "password"], "refresh_token": "x"} | LOGIN,
+        {"grant_type": ["password", "password"]} | LOGIN,
+    ]
+    async with client_at(usual, "198.51.100.16") as client:
+        renewed = [await client.post("/api/auth/token", data=refresh) for _ in range(61)]
+        assert [answer.status_code for answer in renewed] == [400] * 60 + [429]
+        assert {answer.headers["RateLimit-Limit"] for answer in renewed} == {"60"}
+        assert renewed[-1].headers["Retry-After"] == str(renewed[-1].json()["retry_after"])
+        assert (await client.post("/api/auth/refresh")).status_code == 429
+        answers = [await client.post("/api/auth/token", data=guess) for guess in guesses]
+        assert [answer.headers["RateLimit-Remaining"] for answer in answers] == list("43210")
+        assert (await client.post("/api/auth/login", json=LOGIN)).status_code == 429
+        assert (await client.post("/api/auth/token", data=guesses[0])).status_code == 429
+        answer = await client.get("/api/me")
+    assert answer.headers["RateLimit-Remaining"] == "134", "what was refused took nothing"
+
+
+@pytest.mark.parametrize("body", [b"--x\r\nnonsense", b"--x\r\n\r\n\r\n--x--\r\n"])
+async def test_a_form_that_cannot_be_read_counts_too(strict: FastAPI, body: bytes) -> None:
+    """Nobody can tell which grant it is, and still it is a request."""
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    async with client_at(strict, f"198.51.100.{20 + len(body) % 2}") as client:
+        answers = [
+            await client.post("/api/auth/token", content=body, headers=headers) for _ in range(5)
+        ]
+    assert [answer.status_code for answer in answers[3:]] == [429, 429]
+    assert {answer.status_code for answer in answers[:3]} <= {400, 422}
+    assert [answer.headers["RateLimit-Remaining"] for answer in answers] == list("21000")
+    assert answers[4].json()["code"] == "rate_limited"
 
 
 async def test_of_several_rates_the_tightest_is_told(settings: Settings) -> None:

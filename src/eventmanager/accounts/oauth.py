@@ -2,12 +2,14 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Form, Response
+from fastapi import APIRouter, Form, Request, Response
 
 from eventmanager.accounts import signing_in
 from eventmanager.accounts.dependencies import Given, Hashing, Remembered
 from eventmanager.accounts.schemas import TokenAnswer, TokenRequest
 from eventmanager.core.http import Db, Now, errors
+from eventmanager.core.limits.limiter import LOGIN, REFRESH
+from eventmanager.core.limits.middleware import count
 
 oauth: Final = APIRouter(prefix="/api/auth", tags=["auth"])
 
@@ -22,6 +24,7 @@ oauth: Final = APIRouter(prefix="/api/auth", tags=["auth"])
 )
 async def token(
     *,
+    request: Request,
     form: Annotated[TokenRequest, Form()],
     response: Response,
     db: Db,
@@ -35,6 +38,8 @@ async def token(
     Grants: `password` (RFC 6749, 4.3) and `refresh_token` (6). No `client_id` is asked for, and a
     `scope` means nothing here. Refresh tokens are rotated as those of the cookie are.
     """
+    # A refresh token cannot be guessed, and all listeners behind one address renew theirs.
+    await count(request, REFRESH if form.grant_type == "refresh_token" else LOGIN)
     signed_in = await signing_in.grant(
         db,
         form=form,

@@ -89,14 +89,17 @@ def write(
     """Return a call that changes something, done once however often it is sent.
 
     That is so by its `Idempotency-Key`, drawn unless the caller has one. Where a route takes none
-    (`once=False`) only a PUT can be sent again.
+    (`once=False`) only a PUT can be sent again, and a key of the caller's is refused.
     """
+    if key is not None and not once:
+        raise ValueError("This takes no idempotency_key: it is not done once")
     headers = {}
-    if once and not query.get("dry_run"):
+    is_rehearsed = bool(query.get("dry_run"))
+    if once and not is_rehearsed:
         headers[_KEY] = key or uuid4().hex
     if if_match is not None:
         headers["If-Match"] = f'"{if_match}"' if isinstance(if_match, int) else if_match
-    repeatable = once or method in _IDEMPOTENT
+    repeatable = once or is_rehearsed or method in _IDEMPOTENT
     return Call(method, path, read, query, body, headers=headers, repeatable=repeatable)
 
 

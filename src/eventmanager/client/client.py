@@ -1,10 +1,10 @@
 """The two clients: they do what conversations ask for, one by waiting, the other by awaiting."""
 
 import asyncio
-import logging
 import ssl
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
@@ -16,10 +16,21 @@ from websockets.sync.client import ClientConnection as Socket
 from websockets.sync.client import connect
 
 from eventmanager.client.calls import Call
-from eventmanager.client.conversation import Account, Exchange, Flow, Pause, Step, Tokens
-from eventmanager.client.errors import closed
+from eventmanager.client.conversation import (
+    CLOSE_SECONDS,
+    Account,
+    Exchange,
+    Flow,
+    Outcome,
+    Pause,
+    Renew,
+    Step,
+    Tokens,
+)
+from eventmanager.client.errors import ApiError, closed, late
 from eventmanager.client.events import Events
 from eventmanager.client.following import LOSSES, PATH, Trail
+from eventmanager.client.listening import Listener, Sockets, hush
 from eventmanager.client.models import Notification, Sync
 from eventmanager.client.notifications import Notifications, unread
 from eventmanager.client.occurrences import Occurrences
@@ -29,18 +40,15 @@ from eventmanager.client.webhooks import Webhooks
 
 T = TypeVar("T")
 
-CLOSE_SECONDS: Final = 2.0
-
-_log = logging.getLogger("eventmanager.client")
-
 
 class Options(TypedDict, total=False):
     """What a client may be made with.
 
     `username` may be an email. Tokens of a session do in place of a password; `on_tokens` is told
-    of each new pair, since a refresh token is good for one use. `timeout_s` (20) bounds one
-    attempt, `patience_s` (30) all attempts for one request together. `trust_env` (true) is whether
-    proxies are read from the environment.
+    of each new pair, since a refresh token is good for one use; `Client` does so in a thread of its
+    own. `timeout_s` (20) is how long the server may be silent to one attempt; `patience_s` (30) how
+    long a request is sent again. `trust_env` (true) is whether proxies are read from the
+    environment.
     """
 
     username: str
@@ -69,6 +77,7 @@ class _Connection:
                 refresh_token=options.get("refresh_token"),
             ),
             on_tokens=options.get("on_tokens"),
+            timeout_s=timeout_s,
             patience_s=options.get("patience_s", 30.0),
         )
         self._http_options: dict[str, Any] = {
@@ -109,7 +118,8 @@ class Client(_Connection, Scheduling[Blocking], Blocking):
         super().__init__(base_url, options)
         self._sender = self
         self._http = httpx.Client(**self._http_options)
-        self._renewing = threading.Lock()
+        self._asking = threading.Lock()
+        self._renewal: Future[None] | None = None
         self._closed = threading.Event()
         self._sockets: set[Socket] = set()
         self.events: Final = Events[Blocking](self)
@@ -144,6 +154,9 @@ class Client(_Connection, Scheduling[Blocking], Blocking):
                 with connect(**self._socket(trail, token)) as socket:
                     self._sockets.add(socket)
                     try:
+                        # It may have been closed meanwhile, and has not seen this socket.
+                        if self._closed.is_set():
+                            return
                         trail.opened()
                         for text in socket:
                             message = trail.take(text)
@@ -151,20 +164,36 @@ class Client(_Connection, Scheduling[Blocking], Blocking):
                                 yield message
                     finally:
                         self._sockets.discard(socket)
+                        # To stop is no error, though it is an exception here.
+                        socket.close()
             except LOSSES as error:
                 loss = error
             if self._closed.is_set():
                 return
-            seconds = trail.lost(loss, token=token)
-            _log.info("lost the socket (%s), another in %.1f s", loss or "closed", seconds)
-            self._closed.wait(seconds)
+            self._closed.wait(trail.lost(loss, token=token))
+
+    def sign_out(self) -> None:
+        """End the session; a client that has a password begins another if it is used again."""
+        self._do(self._account.signing_out())
 
     def close(self) -> None:
-        """End all connections, and all that still listens, in whichever thread."""
+        """End all connections, and all that still listens, in whichever thread.
+
+        Also the session, if the client has begun it and nobody was told of its tokens.
+        """
         self._closed.set()
-        for socket in list(self._sockets):
-            with suppress(*LOSSES):
-                socket.close()
+        sockets = list(self._sockets)
+        if sockets:
+            # Each may wait for the other side.
+            with ThreadPoolExecutor(len(sockets)) as threads:
+                threads.map(Socket.close, sockets)
+        if self._renewal is not None:
+            # What it brings is not lost for `on_tokens`, or ended below.
+            wait([self._renewal], CLOSE_SECONDS)
+        farewell = self._account.farewell()
+        if farewell is not None:
+            with suppress(httpx.HTTPError):
+                self._http.send(farewell.call.request(self._http, farewell.token))
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -179,7 +208,7 @@ class Client(_Connection, Scheduling[Blocking], Blocking):
         self.close()
 
     def _do(self, flow: Flow[T]) -> T:
-        came: httpx.Response | httpx.TransportError | None = None
+        came: Outcome = None
         try:
             while True:
                 came = self._take(flow.send(came))
@@ -187,7 +216,7 @@ class Client(_Connection, Scheduling[Blocking], Blocking):
             result: T = end.value
             return result
 
-    def _take(self, step: Step) -> httpx.Response | httpx.TransportError | None:
+    def _take(self, step: Step) -> Outcome:
         if isinstance(step, Exchange):
             if self._closed.is_set():
                 raise closed()
@@ -199,10 +228,32 @@ class Client(_Connection, Scheduling[Blocking], Blocking):
             # So that who waits ends with the client.
             self._closed.wait(step.seconds)
             return None
-        with self._renewing:
-            if self._account.tokens.access_token == step.stale:
-                self._do(self._account.renewal())
+        return self._renew(step)
+
+    def _renew(self, step: Renew) -> ApiError | None:
+        with self._asking:
+            if self._account.tokens.access_token != step.stale:
+                return None
+            renewal = self._renewal
+            if renewal is None or renewal.done():
+                renewal = self._renewal = Future()
+                threading.Thread(target=self._end, args=(renewal,), daemon=True).start()
+        try:
+            renewal.result(step.seconds)
+        except ApiError as error:
+            return error
+        except TimeoutError:
+            return late()
         return None
+
+    def _end(self, renewal: Future[None]) -> None:
+        """Renew the tokens, in a thread that none of those who wait can interrupt."""
+        try:
+            self._do(self._account.renewal())
+        except BaseException as error:  # theirs who wait
+            renewal.set_exception(error)
+        else:
+            renewal.set_result(None)
 
 
 class AsyncClient(_Connection, Scheduling[Asynchronous], Asynchronous):
@@ -212,7 +263,7 @@ class AsyncClient(_Connection, Scheduling[Asynchronous], Asynchronous):
         super().__init__(base_url, options)
         self._sender = self
         self._http = httpx.AsyncClient(**self._http_options)
-        self._renewing = asyncio.Lock()
+        self._renewal: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
         self._sockets: set[AsyncSocket] = set()
         self.events: Final = Events[Asynchronous](self)
@@ -236,8 +287,11 @@ class AsyncClient(_Connection, Scheduling[Asynchronous], Asynchronous):
             for item in page:
                 yield item
 
-    async def follow(self, trail: Trail) -> AsyncGenerator[Notification, None]:
+    def follow(self, trail: Trail) -> Listener:
         """Yield notifications until the client is closed; raises `ApiError`."""
+        return Listener(self._opened(trail), trail)
+
+    async def _opened(self, trail: Trail) -> Sockets:
         while not self._closed.is_set():
             token: str | None = None
             loss: Exception | None = None
@@ -248,27 +302,43 @@ class AsyncClient(_Connection, Scheduling[Asynchronous], Asynchronous):
                 async with connect_async(**self._socket(trail, token)) as socket:
                     self._sockets.add(socket)
                     try:
+                        # It may have been closed meanwhile, and has not seen this socket.
+                        if self._closed.is_set():
+                            return
                         trail.opened()
-                        async for text in socket:
-                            message = trail.take(text)
-                            if message is not None:
-                                yield message
+                        loss = yield socket
                     finally:
                         self._sockets.discard(socket)
+                        # To stop is no error, though it is an exception here.
+                        await socket.close()
             except LOSSES as error:
                 loss = error
             if self._closed.is_set():
                 return
-            seconds = trail.lost(loss, token=token)
-            _log.info("lost the socket (%s), another in %.1f s", loss or "closed", seconds)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closed.wait(), seconds)
+            await self._pause(trail.lost(loss, token=token))
+
+    async def sign_out(self) -> None:
+        """End the session; a client that has a password begins another if it is used again."""
+        await self._do(self._account.signing_out())
 
     async def aclose(self) -> None:
-        """End all connections, and all that still listens."""
+        """End all connections, and all that still listens.
+
+        Also the session, if the client has begun it and nobody was told of its tokens.
+        """
         self._closed.set()
-        for socket in list(self._sockets):
-            await socket.close()
+        # Each may wait for the other side.
+        closing = (socket.close() for socket in self._sockets)
+        await asyncio.gather(*closing, return_exceptions=True)
+        if self._renewal is not None:
+            # What it brings is not lost for `on_tokens`, or ended below.
+            await asyncio.wait({self._renewal}, timeout=CLOSE_SECONDS)
+            self._renewal.cancel()
+        farewell = self._account.farewell()
+        if farewell is not None:
+            with suppress(httpx.HTTPError, TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self._http.send(farewell.call.request(self._http, farewell.token))
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -283,7 +353,7 @@ class AsyncClient(_Connection, Scheduling[Asynchronous], Asynchronous):
         await self.aclose()
 
     async def _do(self, flow: Flow[T]) -> T:
-        came: httpx.Response | httpx.TransportError | None = None
+        came: Outcome = None
         while True:
             try:
                 step = flow.send(came)
@@ -292,7 +362,7 @@ class AsyncClient(_Connection, Scheduling[Asynchronous], Asynchronous):
                 return result
             came = await self._take(step)
 
-    async def _take(self, step: Step) -> httpx.Response | httpx.TransportError | None:
+    async def _take(self, step: Step) -> Outcome:
         if isinstance(step, Exchange):
             if self._closed.is_set():
                 raise closed()
@@ -301,9 +371,30 @@ class AsyncClient(_Connection, Scheduling[Asynchronous], Asynchronous):
             except httpx.TransportError as error:
                 return error
         if isinstance(step, Pause):
-            await asyncio.sleep(step.seconds)
+            await self._pause(step.seconds)
             return None
-        async with self._renewing:
-            if self._account.tokens.access_token == step.stale:
-                await self._do(self._account.renewal())
-        return None
+        return await self._renew(step)
+
+    async def _pause(self, seconds: float) -> None:
+        # So that who waits ends with the client.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closed.wait(), seconds)
+
+    async def _renew(self, step: Renew) -> ApiError | None:
+        if self._account.tokens.access_token != step.stale:
+            return None
+        renewal = self._renewal
+        if renewal is None or renewal.done():
+            # In a task of the client's own: those who wait may be cancelled, and what is spent by
+            # then would be lost, with the session.
+            renewal = self._renewal = asyncio.create_task(self._do(self._account.renewal()))
+            renewal.add_done_callback(hush)
+        await asyncio.wait({renewal}, timeout=step.seconds)
+        if not renewal.done():
+            return late()
+        if renewal.cancelled():
+            return closed()
+        error = renewal.exception()
+        if error is None or isinstance(error, ApiError):
+            return error
+        raise error

@@ -9,7 +9,7 @@ ApiError
 ├── CursorExpired          410
 ├── PreconditionFailed     412, 428
 ├── RateLimited            429
-└── Unavailable            5xx
+└── Unavailable            408, 5xx
     └── Unreachable        there was no answer
 """
 
@@ -106,6 +106,7 @@ _KINDS: Final[Mapping[int, type[ApiError]]] = {
     401: Unauthorized,
     403: Forbidden,
     404: NotFound,
+    408: Unavailable,
     409: Conflict,
     410: CursorExpired,
     412: PreconditionFailed,
@@ -145,7 +146,8 @@ def error_of_close(code: int, reason: str) -> ApiError | None:
         return None
     return _KINDS.get(status, Unavailable if status >= 500 else Invalid)(
         status,
-        code=reason or "closed",
+        # The reason is the code of the refusal, in words.
+        code=reason.replace(" ", "_") or "closed",
         detail=f"The server closed the socket with {code}: {reason}",
     )
 
@@ -153,6 +155,11 @@ def error_of_close(code: int, reason: str) -> ApiError | None:
 def unreachable(error: httpx.TransportError) -> Unreachable:
     """Return the error that no answer is."""
     return Unreachable(0, code="unreachable", detail=str(error) or type(error).__name__)
+
+
+def late() -> Unreachable:
+    """Return the error that tokens are which don't come in time."""
+    return Unreachable(0, code="unreachable", detail="The tokens could not be renewed in time")
 
 
 def closed() -> Unreachable:

@@ -11,6 +11,7 @@ from eventmanager.client.models import (
     Event,
     Permission,
     PermissionChange,
+    Permissions,
     Role,
     Version,
 )
@@ -198,14 +199,16 @@ def _update_many(
     dry_run: bool = False,
     idempotency_key: str | None = None,
 ) -> Call[list[BulkResult]]:
-    """Make the same change to up to 1,000 events: all or none, or with `atomic=False` each."""
+    """Make the same change to up to 1,000 events: all or none, or with `atomic=False` each.
+
+    What is done to each by itself takes no `idempotency_key`.
+    """
     return write(
         "PATCH",
         f"{PATH}/batch",
         many(BulkResult),
         body=_selected(ids, where) | {"changes": changes},
         key=idempotency_key,
-        # What is done to each by itself can't be done once.
         once=atomic,
         atomic=atomic,
         on_conflict=on_conflict,
@@ -241,7 +244,10 @@ def _delete_many(
     dry_run: bool = False,
     idempotency_key: str | None = None,
 ) -> Call[list[BulkResult]]:
-    """Move up to 1,000 events to the bin: all or none, or with `atomic=False` each."""
+    """Move up to 1,000 events to the bin: all or none, or with `atomic=False` each.
+
+    What is done to each by itself takes no `idempotency_key`.
+    """
     return write(
         "DELETE",
         f"{PATH}/batch",
@@ -347,21 +353,33 @@ def _undo(
 
 
 def _share(
-    event_id: Id, *shares: ShareWith, idempotency_key: str | None = None
+    event_id: Id,
+    *shares: ShareWith,
+    if_match: str | None = None,
+    idempotency_key: str | None = None,
 ) -> Call[list[Permission]]:
-    """Give users a role, all of them or none: `{"username": "grace", "role": "Editor"}`."""
+    """Give users a role, all of them or none: `{"username": "grace", "role": "Editor"}`.
+
+    With `if_match`, the `etag` of `permissions`, only if nobody has changed them since, or
+    `PreconditionFailed` is raised.
+    """
     return write(
         "POST",
         f"{of_event(event_id)}/share",
         many(Permission),
         body=shares,
         key=idempotency_key,
+        if_match=if_match,
     )
 
 
-def _permissions(event_id: Id) -> Call[list[Permission]]:
-    """Return who has which role."""
-    return get(f"{of_event(event_id)}/permissions", many(Permission))
+def _permissions(event_id: Id) -> Call[Permissions]:
+    """Return who has which role, and the `etag` that names this list."""
+    read = many(Permission)
+    return get(
+        f"{of_event(event_id)}/permissions",
+        lambda answer: Permissions(read(answer), etag=answer.headers["ETag"]),
+    )
 
 
 def _permission_history(event_id: Id, *, page_size: int = 100) -> Call[list[PermissionChange]]:
@@ -370,16 +388,24 @@ def _permission_history(event_id: Id, *, page_size: int = 100) -> Call[list[Perm
     return get(path, many(PermissionChange), limit=page_size)
 
 
-def _change_role(event_id: Id, user_id: Id, role: Role) -> Call[Permission]:
-    """Change a user's role."""
-    path = f"{of_event(event_id)}/permissions/{part(user_id)}"
-    return write("PUT", path, one(Permission), body={"role": role}, once=False)
+def _change_role(
+    event_id: Id, user_id: Id, role: Role, *, if_match: str | None = None
+) -> Call[Permission]:
+    """Change a user's role; for `if_match` see `share`."""
+    return write(
+        "PUT",
+        f"{of_event(event_id)}/permissions/{part(user_id)}",
+        one(Permission),
+        body={"role": role},
+        if_match=if_match,
+        once=False,
+    )
 
 
-def _revoke(event_id: Id, user_id: Id) -> Call[None]:
-    """Take a user's role away, or give up one's own."""
+def _revoke(event_id: Id, user_id: Id, *, if_match: str | None = None) -> Call[None]:
+    """Take a user's role away, or give up one's own; for `if_match` see `share`."""
     path = f"{of_event(event_id)}/permissions/{part(user_id)}"
-    return write("DELETE", path, nothing, once=False)
+    return write("DELETE", path, nothing, if_match=if_match, once=False)
 
 
 def _selected(ids: Sequence[Id] | None, where: EventFilter | None) -> dict[str, object]:

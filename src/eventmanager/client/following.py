@@ -1,8 +1,9 @@
-"""PURE but for the clock. Listening without a gap: where a client is in the order of notifications.
+"""PURE but for clock and log. Listening without a gap: where one is in the order of notifications.
 
 It goes on after the last message it has handed out, whatever becomes of the socket.
 """
 
+import logging
 import random
 import time
 from collections import deque
@@ -11,10 +12,12 @@ from typing import Any, Final
 from uuid import UUID
 
 import orjson
+from pydantic import ValidationError
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from eventmanager.client.errors import (
     ApiError,
+    Invalid,
     RateLimited,
     Unauthorized,
     Unavailable,
@@ -25,14 +28,21 @@ from eventmanager.client.models import Notification
 
 PATH: Final = "/api/ws/notifications"
 FIRST_PAUSE_SECONDS: Final = 0.25
+RESTART_SECONDS: Final = 2.0
+"""The longest first pause after a server has said that it stops: all its sockets come back."""
 LONGEST_PAUSE_SECONDS: Final = 30.0
+TROUBLE: Final = 3
+"""After so many losses in a row it may be for good, as with a wrong name or certificate."""
 SETTLED_SECONDS: Final = 10.0
 """A socket that was open for so long was a good one, even if nothing happened."""
 _REMEMBERED: Final = 128
+_STOPPING: Final = 1012
 _MEMBERS: Final = frozenset({"id", "cursor", "type", "occurred_at"})
 
 LOSSES: Final = (ApiError, OSError, EOFError, InvalidHandshake, ConnectionClosed)
 """How the loss of a socket shows, or that there was none to be had."""
+
+_log = logging.getLogger("eventmanager.client")
 
 
 class Trail:
@@ -49,7 +59,10 @@ class Trail:
         types: Collection[str] | None = None,
         events: Collection[UUID | str] | None = None,
     ) -> None:
-        self.after = after
+        if isinstance(types, str) or isinstance(events, str):
+            raise TypeError("types and events are collections: one alone is ['event_updated']")
+        # The server takes an empty one for none, and would begin wherever it is by then.
+        self.after = after or None
         self._types = None if types is None else frozenset(types)
         self._events = None if events is None else {UUID(str(event)) for event in events}
         self._seen: deque[str] = deque(maxlen=_REMEMBERED)
@@ -76,7 +89,7 @@ class Trail:
             return None
         if said["cursor"] in self._seen:
             return None
-        message = Notification.model_validate(said)
+        message = _read(said)
         self.after = message.cursor
         self._seen.append(message.cursor)
         self._settle()
@@ -102,17 +115,40 @@ class Trail:
             return 0
         if refusal is not None and not isinstance(refusal, RateLimited | Unavailable):
             raise refusal from (error if refusal is not error else error.__cause__)
-        most = min(FIRST_PAUSE_SECONDS * 2**self._losses, LONGEST_PAUSE_SECONDS)
+        first = RESTART_SECONDS if _is_stopping(error) else FIRST_PAUSE_SECONDS
+        most = min(first * 2**self._losses, LONGEST_PAUSE_SECONDS)
         self._losses = min(self._losses + 1, 16)
         # All that were cut off together must not come back together.
         seconds = random.uniform(0, most)  # noqa: S311  # nothing secret
         if refusal is not None and refusal.retry_after is not None:
-            seconds += refusal.retry_after
+            seconds += refusal.retry_after * random.uniform(1, 1.5)  # noqa: S311  # nothing secret
+        level = logging.INFO if self._losses < TROUBLE else logging.WARNING
+        _log.log(level, "lost the socket (%s), another in %.1f s", error or "closed", seconds)
         return seconds
 
     def _settle(self) -> None:
         self._losses = 0
         self._renewed = False
+
+
+def _read(said: dict[str, Any]) -> Notification:
+    """Read a notification; raises `Invalid`.
+
+    One that a newer server makes otherwise is given as it came, as the `data`.
+    """
+    try:
+        return Notification.model_validate(said)
+    except ValidationError:
+        pass
+    try:
+        return Notification.model_validate({name: said[name] for name in _MEMBERS} | {"data": said})
+    except ValidationError as error:
+        raise Invalid(0, code="unreadable", detail=f"No notification: {said}") from error
+
+
+def _is_stopping(error: Exception | None) -> bool:
+    received = error.rcvd if isinstance(error, ConnectionClosed) else None
+    return received is not None and received.code == _STOPPING
 
 
 def _refusal(error: Exception | None) -> ApiError | None:

@@ -1,5 +1,6 @@
 """What the server answers. Members that a newer server adds are kept, and do no harm."""
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
@@ -43,6 +44,14 @@ class Permission(Model):
 
     user_id: UUID
     role: Role
+
+
+class Permissions(list[Permission]):
+    """Who has which role on an event; `etag` names this list, for `if_match`."""
+
+    def __init__(self, held: Iterable[Permission], *, etag: str) -> None:
+        super().__init__(held)
+        self.etag = etag
 
 
 class PermissionChange(Model):

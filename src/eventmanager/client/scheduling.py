@@ -52,7 +52,10 @@ def _availability(
     buffer: timedelta = timedelta(),
     limit: int = 10,
 ) -> Call[Availability]:
-    """Return the best times in a window at which all users are free for so long."""
+    """Return the best times in a window at which all users are free for so long.
+
+    `duration`, `step` and `buffer` are whole minutes.
+    """
     body = {
         "users": list(users),
         "optional_users": list(optional_users),
@@ -67,7 +70,10 @@ def _availability(
 
 
 def _minutes(duration: timedelta) -> int:
-    return duration // timedelta(minutes=1)
+    minutes, odd = divmod(duration, timedelta(minutes=1))
+    if odd:
+        raise ValueError(f"{duration} is not whole minutes")
+    return minutes
 
 
 class Scheduling(Resource[Sender_co]):

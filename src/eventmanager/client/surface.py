@@ -5,12 +5,13 @@ result, asked of an `AsyncClient` coroutines; type checkers know which.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from eventmanager.client.calls import Call
 from eventmanager.client.following import Trail
+from eventmanager.client.listening import Listener
 from eventmanager.client.models import Notification
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ class Asynchronous(ABC):
         """Yield what is on all pages, each asked for when it is needed; raises `ApiError`."""
 
     @abstractmethod
-    def follow(self, trail: Trail) -> AsyncGenerator[Notification, None]:
+    def follow(self, trail: Trail) -> Listener:
         """Yield notifications without end; raises `ApiError`."""
 
 
@@ -108,7 +109,7 @@ class Listening(Generic[P]):
     @overload
     def __get__(
         self, resource: Resource[Asynchronous], kind: Any = None
-    ) -> Callable[P, AsyncGenerator[Notification, None]]: ...
+    ) -> Callable[P, Listener]: ...
     def __get__(self, resource: Resource[Any], kind: Any = None) -> Callable[P, Any]:
         """Bind it to a client's resource."""
         return _bound(self._trail, resource, Blocking.follow)

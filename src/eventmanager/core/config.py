@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     rate_limit_enabled: bool = True
     rate_limit_default: Annotated[tuple[Rate, ...], NoDecode] = parse_rates("200/minute")
     rate_limit_login: Annotated[tuple[Rate, ...], NoDecode] = parse_rates("5/minute")
-    rate_limit_refresh: Annotated[tuple[Rate, ...], NoDecode] = parse_rates("10/minute")
+    rate_limit_refresh: Annotated[tuple[Rate, ...], NoDecode] = parse_rates("60/minute")
     require_if_match: bool = Field(
         False, description="Whether a change without If-Match is refused with 428."
     )

@@ -1,4 +1,4 @@
-"""RFC 5545 recurrence: patterns read into series, series expanded within windows. Pure.
+"""PURE. RFC 5545 recurrence: patterns read into series, series expanded within windows.
 
 `parse` reads and checks a pattern, `expand` gives its occurrences in a window, `is_finished` says
 whether any are left. No clock, no database: values in, values out, and always bounded work.

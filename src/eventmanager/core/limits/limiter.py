@@ -8,6 +8,8 @@ from eventmanager.core.limits.rates import Rate
 from eventmanager.core.limits.windows import Limit, Standing, Window, tightest
 
 DEFAULT: Final = "default"
+LOGIN: Final = "login"
+REFRESH: Final = "refresh"
 
 
 class Shared(Protocol):

@@ -17,6 +17,7 @@ from eventmanager.core.limits.windows import Standing
 
 _SPARED: Final = frozenset({"health", "docs", "redoc", "openapi.json"})
 _TRY_AGAIN_LATER: Final = 1013
+_TURN: Final = "turn"
 
 _security = structlog.get_logger("security")
 
@@ -47,11 +48,12 @@ class RateLimits:
     """Answers 429 beyond the limit, and says on every other answer how much is left.
 
     A client is its address, `scope["client"]`, and nothing it sends: `core.proxies` alone may let
-    a header change that. `named` maps paths to the name of the limit of a POST to them. A
-    WebSocket's handshake counts as one request.
+    a header change that. `named` maps paths to the name of the limit of a POST to them, None where
+    that depends on the body: the route then calls `count`. A WebSocket's handshake counts as one
+    request.
     """
 
-    def __init__(self, app: ASGIApp, *, limiter: Limiter, named: Mapping[str, str]) -> None:
+    def __init__(self, app: ASGIApp, *, limiter: Limiter, named: Mapping[str, str | None]) -> None:
         self.app = app
         self._limiter = limiter
         self._named = named
@@ -61,47 +63,84 @@ class RateLimits:
         if scope["type"] == "lifespan" or is_spared(scope["path"]):
             await self.app(scope, receive, send)
             return
-        name = DEFAULT
+        turn = _Turn(self._limiter, scope)
+        name: str | None = DEFAULT
         if scope.get("method") == "POST":
             name = self._named.get(scope["path"], DEFAULT)
-        client = scope.get("client")
-        standing = await self._limiter.take(client_key(client[0]) if client else "local", name)
-        if not standing.admitted:
-            await _refuse(scope, receive, send, standing=standing, name=name)
-            return
-        added = _headers(standing)
+        if name is None:
+            scope.setdefault("state", {})[_TURN] = turn
+        else:
+            try:
+                await turn.take(name)
+            except RateLimited as error:
+                await _refuse(scope, receive, send, error=error, turn=turn)
+                return
+        refused: RateLimited | None = None
 
         async def send_with_headers(message: Message) -> None:
+            nonlocal refused
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *added]
-            await send(message)
+                if turn.standing is None:
+                    # The route was not reached, since nobody could read the body.
+                    try:
+                        await turn.take(DEFAULT)
+                    except RateLimited as error:
+                        refused = error
+                message["headers"] = [*message.get("headers", ()), *turn.headers()]
+            if refused is None:
+                await send(message)
 
         await self.app(scope, receive, send_with_headers)
+        if refused is not None:
+            await _refuse(scope, receive, send, error=refused, turn=turn)
 
 
-def _headers(standing: Standing) -> list[tuple[bytes, bytes]]:
-    return [
-        (b"ratelimit-limit", b"%d" % standing.amount),
-        (b"ratelimit-remaining", b"%d" % standing.remaining),
-        (b"ratelimit-reset", b"%d" % ceil(standing.reset_seconds)),
-    ]
+async def count(request: HTTPConnection, name: str) -> None:
+    """Count a request whose limit only its route can name. Raises `RateLimited`."""
+    turn: _Turn | None = request.scope.get("state", {}).get(_TURN)
+    if turn is not None:
+        await turn.take(name)
+
+
+class _Turn:
+    """One request of a client, and how the client stands once it was counted."""
+
+    def __init__(self, limiter: Limiter, scope: Scope) -> None:
+        self._limiter = limiter
+        self._scope = scope
+        self.standing: Standing | None = None
+
+    async def take(self, name: str) -> None:
+        client = self._scope.get("client")
+        key = client_key(client[0]) if client else "local"
+        self.standing = standing = await self._limiter.take(key, name)
+        if standing.admitted:
+            return
+        if name != DEFAULT:
+            _security.warning("rate_limited", path=self._scope["path"], client=client)
+        seconds = max(1, ceil(standing.reset_seconds))
+        raise RateLimited(
+            f"Too many requests: at most {standing.amount} are allowed here, and the next one in "
+            f"{seconds} seconds",
+            limit=standing.amount,
+            retry_after=seconds,
+        )
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        assert self.standing is not None, "it was counted"
+        return [
+            (b"ratelimit-limit", b"%d" % self.standing.amount),
+            (b"ratelimit-remaining", b"%d" % self.standing.remaining),
+            (b"ratelimit-reset", b"%d" % ceil(self.standing.reset_seconds)),
+        ]
 
 
 async def _refuse(
-    scope: Scope, receive: Receive, send: Send, *, standing: Standing, name: str
+    scope: Scope, receive: Receive, send: Send, *, error: RateLimited, turn: _Turn
 ) -> None:
     if scope["type"] == "websocket" and "websocket.http.response" not in scope["extensions"]:
         await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
         return
-    seconds = max(1, ceil(standing.reset_seconds))
-    error = RateLimited(
-        f"Too many requests: at most {standing.amount} are allowed here, and the next one in "
-        f"{seconds} seconds",
-        limit=standing.amount,
-        retry_after=seconds,
-    )
-    if name != DEFAULT:
-        _security.warning("rate_limited", path=scope["path"], client=scope.get("client"))
     response = await problems.refusal(HTTPConnection(scope), error)
-    response.raw_headers += _headers(standing)
+    response.raw_headers += turn.headers()
     await response(scope, receive, send)
