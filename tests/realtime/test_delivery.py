@@ -20,6 +20,7 @@ from tests.realtime.conftest import (
     Connection,
     RedisServer,
     Worker,
+    close_code,
     make_event,
     share,
     stage,
@@ -248,6 +249,30 @@ async def test_what_was_known_is_forgotten_once_it_is_settled(
             await until(lambda: not any(one.known for one in hub.subscribers()))
             assert not hub._knowing
     await other.close()
+
+
+class Broken:
+    """A filter that fails."""
+
+    def wants(self, type: str, event_id: UUID | None) -> bool:  # noqa: A002  # as the filter has it
+        """Fail."""
+        raise RuntimeError(f"{type} of {event_id}")
+
+
+async def test_what_fails_at_one_socket_ends_that_one_alone(
+    here: Worker, aside: Connection, bob: User
+) -> None:
+    """1011, and it comes again; the others hear what it was to hear."""
+    hub: Hub = here.app.state.news.hub
+    async with here.open(bob) as failing:
+        (subscriber,) = [one for one in hub.subscribers() if one.user_id == bob.id]
+        async with here.open(bob) as first, here.open(bob) as second:
+            subscriber.wanted = Broken()
+            await stage(aside, bob.id, "heard", count=3)
+            for socket in (first, second):
+                numbers = [(await told(socket))["data"]["number"] for _ in range(3)]
+                assert numbers == [1, 2, 3]
+            assert await close_code(failing) == 1011
 
 
 async def test_a_lost_wake_up_only_delays(here: Worker, aside: Connection, bob: User) -> None:

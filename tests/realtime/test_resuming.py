@@ -25,6 +25,7 @@ from tests.realtime.conftest import (
     Connection,
     Worker,
     close_code,
+    log_lines,
     make_event,
     share,
     stage,
@@ -308,6 +309,27 @@ async def test_what_is_purged_during_a_replay_closes_the_socket(
     monkeypatch.setattr(resuming, "messages", expired)
     async with here.open(bob, after=cursor) as socket:
         assert await close_code(socket) == 4410
+
+
+async def test_what_cannot_be_replayed_closes_the_socket(
+    here: Worker,
+    settings: Settings,
+    aside: Connection,
+    bob: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """1011, whatever it was: it can't go on, and the log says why."""
+    await stage(aside, bob.id, "first", count=2)
+    cursor = (await polled(bob))[0]["cursor"]
+
+    async def fail(*_: object, **__: object) -> list[object]:
+        raise RuntimeError("never expected")
+
+    monkeypatch.setattr(resuming, "messages", fail)
+    async with here.open(bob, after=cursor) as socket:
+        assert await close_code(socket) == 1011
+    failed = [line for line in log_lines(settings, "app") if line["event"] == "socket_failed"]
+    assert "never expected" in str(failed[-1])
 
 
 async def test_a_cursor_of_another_database_is_gone(here: Worker, bob: User) -> None:

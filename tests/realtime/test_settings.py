@@ -1,5 +1,6 @@
 """What users want to be told, and when not to be disturbed."""
 
+import asyncio
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 
 from eventmanager.realtime.quiet import QuietHours
 from tests.conftest import MakeUser, User
-from tests.realtime.conftest import Worker, make_event, share, told
+from tests.realtime.conftest import Connection, Worker, make_event, share, stage, told, until
+from tests.realtime.test_sockets import narrow
 
 SETTINGS = "/api/me/notification-settings"
 LIST = "/api/notifications"
@@ -95,6 +97,37 @@ async def test_only_wanted_types_are_told(here: Worker, alice: User, bob: User) 
     await bob.client.put(SETTINGS, json={})
     await alice.client.patch(f"/api/events/{event_id}", json={"title": "Wanted"})
     assert (await types_of(bob))[2:] == ["event_updated"]
+
+
+async def test_a_long_night_is_told_as_fast_as_it_is_taken(
+    here: Worker, aside: Connection, alice: User, bob: User
+) -> None:
+    """More than any queue holds; and one who does not read keeps nobody else waiting."""
+    count, size = 400, 5_000
+    for user in (alice, bob):
+        await user.client.put(SETTINGS, json={"quiet_hours": around_now()})
+    hub = here.app.state.news.hub
+    async with (
+        here.open(alice, sock=narrow(here.port), max_queue=1) as stalled,
+        here.open(bob, sock=narrow(here.port), max_queue=1) as slow,
+    ):
+        for user in (alice, bob):
+            await stage(aside, user.id, "at night", count=count, size=size)
+        await until(
+            lambda: all(one.held and one.held[0] < one.held[1] for one in hub.subscribers())
+        )
+        for user in (alice, bob):
+            await user.client.put(SETTINGS, json={})
+        numbers = []
+        for _ in range(count):
+            numbers.append((await told(slow))["data"]["number"])
+            if len(numbers) % 100 == 0:
+                # A client that has something else to do.
+                await asyncio.sleep(0.2)
+        assert numbers == list(range(1, count + 1))
+        await stage(aside, bob.id, "morning")
+        assert (await told(slow))["type"] == "morning"
+        stalled.transport.abort()
 
 
 def around_now() -> dict[str, str]:

@@ -1,33 +1,45 @@
 """Keeps quiet hours: what would disturb waits in the database, and is told when they end."""
 
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
+
+import asyncpg
+import structlog
 
 from eventmanager.core.clock import Clock
 from eventmanager.core.database import Database
-from eventmanager.core.errors import CursorExpired
+from eventmanager.core.errors import CursorExpired, Unavailable
 from eventmanager.realtime.hub import Hub
 from eventmanager.realtime.looking import looking
 from eventmanager.realtime.positions import Position
+from eventmanager.realtime.relay import cancelled
 from eventmanager.realtime.schemas import Message
 from eventmanager.realtime.service import messages, quiet_users
-from eventmanager.realtime.subscriber import EXPIRED, Subscriber
+from eventmanager.realtime.subscriber import EXPIRED, FAILED, Subscriber
 
 INTERVAL_SECONDS: Final = 0.5
 PAGE: Final = 100
 
+Telling: TypeAlias = dict[Subscriber, asyncio.Task[None]]
+_log = structlog.get_logger("app")
 
-def heeding_quiet_hours(
-    hub: Hub, database: Database, *, clock: Clock
-) -> AbstractAsyncContextManager[None]:
+
+@asynccontextmanager
+async def heeding_quiet_hours(hub: Hub, database: Database, *, clock: Clock) -> AsyncIterator[None]:
     """Inside the block, look twice a second for whom quiet hours have begun or ended."""
-    return looking(
-        partial(_look, hub, database, clock=clock), every_s=INTERVAL_SECONDS, name="quiet-hours"
-    )
+    telling: Telling = {}
+    look = partial(_look, hub, database, clock=clock, telling=telling)
+    try:
+        async with looking(look, every_s=INTERVAL_SECONDS, name="quiet-hours"):
+            yield
+    finally:
+        await cancelled(*telling.values())
 
 
-async def _look(hub: Hub, database: Database, *, clock: Clock) -> None:
+async def _look(hub: Hub, database: Database, *, clock: Clock, telling: Telling) -> None:
     subscribers = hub.subscribers()
     if not subscribers:
         return
@@ -35,12 +47,25 @@ async def _look(hub: Hub, database: Database, *, clock: Clock) -> None:
     for subscriber in subscribers:
         if subscriber.user_id in quiet:
             subscriber.is_quiet = True
-        elif subscriber.is_quiet:
-            await _tell(database, subscriber)
+        elif subscriber.is_quiet and subscriber not in telling:
+            # Each by itself: a client that takes its time keeps nobody else waiting.
+            telling[subscriber] = task = asyncio.create_task(_end_quiet(database, subscriber))
+            task.add_done_callback(lambda _, told=subscriber: telling.pop(told))  # type: ignore[misc]  # bound now
+
+
+async def _end_quiet(database: Database, subscriber: Subscriber) -> None:
+    try:
+        await _tell(database, subscriber)
+    except (Unavailable, asyncpg.PostgresError):
+        # The next look begins where this one has come to.
+        return
+    except Exception as error:
+        _log.error("socket_failed", exc_info=error)
+        subscriber.end(FAILED)
 
 
 async def _tell(database: Database, subscriber: Subscriber) -> None:
-    """Tell what has waited, in order, and from then on what is new."""
+    """Tell what has waited, in order and as fast as it is taken, and from then on what is new."""
     while subscriber.held is not None and not subscriber.ended.done():
         after, until = subscriber.held
         try:
@@ -57,6 +82,7 @@ async def _tell(database: Database, subscriber: Subscriber) -> None:
             return
         for row in rows:
             if subscriber.wants(row["type"], row["event_id"]):
+                await subscriber.caught_up()
                 subscriber.offer(Message(dict(row)).letter(subscriber.user_id))
         if len(rows) == PAGE:
             until = Position(rows[-1]["transaction_id"], rows[-1]["position"])

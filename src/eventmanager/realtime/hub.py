@@ -22,7 +22,7 @@ from eventmanager.realtime import queries
 from eventmanager.realtime.positions import START, Position
 from eventmanager.realtime.schemas import Message
 from eventmanager.realtime.service import last_of, quiet_users
-from eventmanager.realtime.subscriber import NOTHING, STOPPING, Backlog, Subscriber
+from eventmanager.realtime.subscriber import FAILED, NOTHING, STOPPING, Backlog, Subscriber
 from eventmanager.realtime.types import NotificationType
 
 BATCH: Final = 256
@@ -225,13 +225,12 @@ class Hub:
         deliveries = 0
         for user_id, messages in mail.items():
             for subscriber in self._subscribers.get(user_id, ()):
-                heard = [message for message in messages if _is_for(subscriber, message)]
-                if subscriber.is_quiet:
-                    for message in heard:
-                        subscriber.hold(message.place)
-                elif heard:
-                    subscriber.offer(*[message.letter(user_id) for message in heard])
-                deliveries += len(heard)
+                try:
+                    deliveries += _deliver(subscriber, messages)
+                except Exception as error:
+                    # The cursor has moved on: the others would never hear of this.
+                    _log.error("delivery_failed", exc_info=error)
+                    subscriber.end(FAILED)
             if deliveries >= ROUND:
                 deliveries = 0
                 await asyncio.sleep(0)
@@ -278,6 +277,17 @@ class Hub:
                 subscriber.until = subscriber.after
             self._subscribers.setdefault(subscriber.user_id, set()).add(subscriber)
             admitted.set_result(None)
+
+
+def _deliver(subscriber: Subscriber, messages: list[Message]) -> int:
+    """Give a socket what is new to it, and return how much that was."""
+    heard = [message for message in messages if _is_for(subscriber, message)]
+    if subscriber.is_quiet:
+        for message in heard:
+            subscriber.hold(message.place)
+    elif heard:
+        subscriber.offer(*[message.letter(subscriber.user_id) for message in heard])
+    return len(heard)
 
 
 def _is_for(subscriber: Subscriber, message: Message) -> bool:

@@ -5,16 +5,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
+import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from eventmanager.realtime.letters import Letter
 from eventmanager.realtime.protocol import OUTLET, Outlet
-from eventmanager.realtime.subscriber import TOO_SLOW, Ending, Subscriber
+from eventmanager.realtime.subscriber import FAILED, TOO_SLOW, Ending, Subscriber
 
 SEND_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 6.0
 _GONE: Final = (WebSocketDisconnect, RuntimeError)
 """How Starlette says that the client, or the server, has closed the socket in the meantime."""
+_log = structlog.get_logger("app")
 
 Heard: TypeAlias = Callable[[str | bytes], Awaitable[None]]
 
@@ -120,17 +122,24 @@ async def _write(
             await _send(websocket, await subscriber.next(), packed=packed)
     except TimeoutError:
         subscriber.end(TOO_SLOW)
-    except _GONE:
+    except WebSocketDisconnect:
         # The reader is told so as well, with the code.
         return
+    except Exception as error:
+        _log.error("socket_failed", exc_info=error)
+        subscriber.end(FAILED)
 
 
 async def _send(websocket: WebSocket, letter: Letter, *, packed: bool) -> None:
-    async with asyncio.timeout(SEND_SECONDS):
-        if packed:
-            await websocket.send_bytes(letter.packed)
-        else:
-            await websocket.send_text(letter.json.decode())
+    """Send one message; raises `WebSocketDisconnect` when either side has closed the socket."""
+    try:
+        async with asyncio.timeout(SEND_SECONDS):
+            if packed:
+                await websocket.send_bytes(letter.packed)
+            else:
+                await websocket.send_text(letter.json.decode())
+    except RuntimeError as error:
+        raise WebSocketDisconnect from error
 
 
 async def _close(websocket: WebSocket, ending: Ending) -> None:

@@ -32,6 +32,7 @@ TOO_SLOW: Final = Ending(1013, "too slow: connect again")
 AWAY: Final = Ending(1013, "the database is away: connect again")
 EXPIRED: Final = Ending(4410, "cursor_expired")
 STOPPING: Final = Ending(1012, "restarting: connect again")
+FAILED: Final = Ending(1011, "something went wrong: connect again")
 
 
 class Backlog:
@@ -69,6 +70,7 @@ class Subscriber:
         "_letters",
         "_next",
         "_send",
+        "_taken",
         "after",
         "ended",
         "held",
@@ -99,9 +101,10 @@ class Subscriber:
         self.is_quiet = False
         self.held: tuple[Position, Position] | None = None
         self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
-        # An idle socket has none of these three.
+        # An idle socket has none of these four.
         self._letters: deque[Letter] | None = None
         self._next: asyncio.Future[None] | None = None
+        self._taken: asyncio.Future[None] | None = None
         self._send: Callable[[Sequence[Letter]], bool] | None = None
         self._bytes = 0
         self._backlog = backlog or Backlog()
@@ -185,6 +188,13 @@ class Subscriber:
         while self._letters and self._send((self._letters[0],)):
             self._take()
 
+    async def caught_up(self) -> None:
+        """Wait until its client has taken all that is queued, or the socket has ended."""
+        while self._letters is not None:
+            self._taken = asyncio.get_running_loop().create_future()
+            await self._taken
+            self._taken = None
+
     def end(self, ending: Ending) -> None:
         """Close the socket; what is queued is dropped."""
         if not self.ended.done():
@@ -193,7 +203,7 @@ class Subscriber:
 
     def forget(self) -> None:
         """Drop what is queued."""
-        self._letters = None
+        self._empty()
         self._backlog.bytes -= self._bytes
         self._bytes = 0
 
@@ -203,5 +213,10 @@ class Subscriber:
         self._bytes -= len(letter)
         self._backlog.bytes -= len(letter)
         if not self._letters:
-            self._letters = None
+            self._empty()
         return letter
+
+    def _empty(self) -> None:
+        self._letters = None
+        if self._taken is not None and not self._taken.done():
+            self._taken.set_result(None)
