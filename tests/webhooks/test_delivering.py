@@ -8,10 +8,20 @@ from uuid import uuid4
 import pytest
 import standardwebhooks
 
+from eventmanager.core.background import Postponed
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Transaction, query
 from eventmanager.webhooks import delivering, dispatching, queries
-from eventmanager.webhooks.delivering import Draft, expire_deliveries, make, purge_deliveries
+from eventmanager.webhooks.connecting import GuardedNetwork, Lookups
+from eventmanager.webhooks.delivering import (
+    Deliverer,
+    Draft,
+    expire_deliveries,
+    make,
+    purge_deliveries,
+)
+from eventmanager.webhooks.lanes import Lanes
+from eventmanager.webhooks.sending import Sender
 from eventmanager.webhooks.service import notify
 from tests.conftest import User, started
 from tests.events.conftest import share
@@ -560,6 +570,24 @@ async def test_a_replay_has_a_day_of_its_own(ada: User, receiver: Receiver, step
     [delivery] = await deliveries_of(ada, webhook, state="pending")
     await steps.attempt()
     assert len(await deliveries_of(ada, webhook, state="delivered")) == 1
+
+
+async def test_a_delivery_whose_name_can_not_be_looked_up_yet_is_postponed(
+    ada: User, receiver: Receiver, steps: Steps
+) -> None:
+    """That others' names are slow is no failure of its receiver."""
+    webhook = await webhook_of(ada, receiver.url)
+    await event_of(ada)
+    await steps.dispatch()
+    [job] = await steps.jobs()
+    full = GuardedNetwork(allow_private=True, resolve=Lookups(0).of(None))
+    busy = Deliverer(Sender(full, allow_http=True), Lanes())
+    with pytest.raises(Postponed):
+        await busy.deliver(steps.database, datetime.now(UTC), job)
+    [delivery] = await deliveries_of(ada, webhook)
+    assert (delivery["state"], delivery["attempt_count"]) == ("pending", 0)
+    await steps.do(job)
+    assert [item["state"] for item in await deliveries_of(ada, webhook)] == ["delivered"]
 
 
 async def test_a_worker_that_dies_in_the_middle_loses_nothing(

@@ -8,7 +8,9 @@ would, and makes those to loopback for real. So what the guard lets pass would a
 import asyncio
 import itertools
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -17,7 +19,7 @@ import pytest
 
 from eventmanager.webhooks import connecting
 from eventmanager.webhooks.addresses import may_reach
-from eventmanager.webhooks.connecting import GuardedNetwork
+from eventmanager.webhooks.connecting import GuardedNetwork, Lookups, TooManyLookups
 from eventmanager.webhooks.sending import Outcome, Sender
 from tests.webhooks.conftest import Receiver, answering, receiving
 
@@ -81,6 +83,7 @@ class Internet(httpcore.AsyncNetworkBackend):
     names: dict[str, list[Sequence[str]]] = field(default_factory=dict)
     reached: list[str] = field(default_factory=list)
     lookups: int = 0
+    system: Lookups = field(default_factory=lambda: Lookups(64))
 
     async def connect_tcp(
         self,
@@ -112,7 +115,7 @@ class Internet(httpcore.AsyncNetworkBackend):
             return meanings.pop(0) if len(meanings) > 1 else meanings[0]
         if host.rstrip(".") != "localhost":
             socket.getaddrinfo(host, port, flags=socket.AI_NUMERICHOST)
-        return await connecting.resolve(host, port)
+        return await self.system.of(None)(host, port)
 
 
 @pytest.fixture
@@ -324,6 +327,47 @@ async def test_names_that_are_slow_to_look_up_end_in_time(
     )
     assert outcome.error == "the host name can't be resolved"
     assert outcome.duration_ms < 2000
+
+
+async def test_a_user_with_slow_names_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system may look for half a minute; who waits for it has given up long before."""
+    gone_on = threading.Event()
+
+    def slowly(host: str, port: int, **_: object) -> list[object]:
+        if host == "slow.example":
+            assert gone_on.wait(10)
+        return [(None, None, None, "", (PUBLIC, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    lookups = Lookups(3, of_each=2)
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await lookups.of("mallory")("slow.example", 443)
+    with pytest.raises(TooManyLookups):
+        await lookups.of("mallory")("fast.example", 443)
+    assert await lookups.of("alice")("fast.example", 443) == [PUBLIC]
+    gone_on.set()
+    async with asyncio.timeout(5):
+        while True:
+            with suppress(TooManyLookups):
+                assert await lookups.of("mallory")("slow.example", 443) == [PUBLIC]
+                break
+            await asyncio.sleep(0.01)
+
+
+async def test_a_lookup_that_can_not_begin_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine may be out of threads for a moment."""
+    lookups = Lookups(1)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(TooManyLookups):
+            await lookups.of(None)("127.0.0.1", 443)
+    assert await lookups.of(None)("127.0.0.1", 443) == ["127.0.0.1"]
 
 
 @pytest.mark.parametrize(

@@ -272,6 +272,24 @@ async def test_those_that_may_take_long_leave_places_to_those_that_are_quick(
         )
 
 
+@pytest.mark.parametrize("is_failing", [True, False], ids=["failing", "not failing"])
+async def test_those_that_have_hung_leave_places_to_new_ones_and_to_those_that_fail(
+    is_failing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few hostile accounts must not stand before everybody who has a new webhook."""
+    monkeypatch.setattr(places, "SOON_SECONDS", 0.01)
+    lanes = Lanes()
+    async with AsyncExitStack() as held:
+        for _ in range(UNKNOWN.of_all + FAILING.of_all):
+            hanging = uuid4()
+            lanes.learn(hanging, Outcome(None, "no answer", "", 15_000))
+            await occupy(held, lanes, user_id=uuid4(), webhook_id=hanging, is_failing=is_failing)
+        for failing in (True, False):
+            assert await occupy(
+                held, lanes, user_id=uuid4(), webhook_id=uuid4(), is_failing=failing
+            )
+
+
 async def test_a_receiver_that_takes_long_is_not_quick_any_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -8,8 +8,10 @@ could come to mean another address, whoever gave the URL.
 import asyncio
 import socket
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import httpcore
@@ -20,10 +22,8 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Returns the addresses that a host stands for, in order of preference; raises `OSError`."""
 
 RESOLVE_SECONDS: Final = 3.0
+_LOOKUPS: Final = 64
 _ADDRESSES_TRIED: Final = 3
-# Lookups that are still under way after their time, by which somebody's slow name servers can hold
-# up the names of other webhooks and nothing else.
-_LOOKUPS: Final = threading.BoundedSemaphore(64)
 
 
 class AddressRefused(httpcore.ConnectError):
@@ -34,38 +34,75 @@ class NotResolved(httpcore.ConnectError):
     """The host stands for no address."""
 
 
-async def resolve(host: str, port: int) -> Sequence[str]:
-    """Ask the system, which knows forms such as 127.1 and 0x7f000001 as well."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Sequence[str]] = loop.create_future()
+class TooManyLookups(Exception):  # it says nothing of the host
+    """No other name can be looked up at present."""
 
-    def settle(found: Sequence[str], error: Exception | None) -> None:
-        if answer.done():
-            return
-        if error is None:
-            answer.set_result(found)
-        else:
-            answer.set_exception(error)
 
-    def ask() -> None:
-        found: Sequence[str] = ()
-        failure: Exception | None = None
+class Lookups:
+    """Asks the system what hosts stand for, in so many threads at once, and a few of each user.
+
+    A lookup that is given up goes on in its thread, for as long as somebody's name servers like.
+    """
+
+    def __init__(self, count: int, *, of_each: int | None = None) -> None:
+        self._free = count
+        self._of_each = count if of_each is None else of_each
+        self._held: Counter[object] = Counter()
+        self._lock = threading.Lock()
+
+    def of(self, whose: object) -> Resolve:
+        """Return what looks up for somebody; it raises `TooManyLookups` as well."""
+        return partial(self._resolve, whose)
+
+    async def _resolve(self, whose: object, host: str, port: int) -> Sequence[str]:
+        """Ask the system, which knows forms such as 127.1 and 0x7f000001 as well."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Sequence[str]] = loop.create_future()
+
+        def settle(found: Sequence[str], error: Exception | None) -> None:
+            if answer.done():
+                return
+            if error is None:
+                answer.set_result(found)
+            else:
+                answer.set_exception(error)
+
+        def ask() -> None:
+            found: Sequence[str] = ()
+            failure: Exception | None = None
+            try:
+                rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                found = list(dict.fromkeys(str(address[0]) for *_, address in rows))
+            except (OSError, UnicodeError) as error:
+                failure = error
+            finally:
+                self._release(whose)
+            # The loop may be closed by now.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(settle, found, failure)
+
+        self._hold(whose)
         try:
-            rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            found = list(dict.fromkeys(str(address[0]) for *_, address in rows))
-        except (OSError, UnicodeError) as error:
-            failure = error
-        finally:
-            _LOOKUPS.release()
-        # The loop may be closed by now.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, found, failure)
+            # A thread of a pool would be waited for when the process is to end.
+            threading.Thread(target=ask, name="resolve", daemon=True).start()
+        except RuntimeError as error:
+            self._release(whose)
+            raise TooManyLookups from error
+        return await answer
 
-    if not _LOOKUPS.acquire(blocking=False):
-        raise OSError("too many names are being looked up")
-    # A thread of a pool would be waited for when the process is to end.
-    threading.Thread(target=ask, name="resolve", daemon=True).start()
-    return await answer
+    def _hold(self, whose: object) -> None:
+        with self._lock:
+            if self._free == 0 or self._held[whose] >= self._of_each:
+                raise TooManyLookups
+            self._free -= 1
+            self._held[whose] += 1
+
+    def _release(self, whose: object) -> None:
+        with self._lock:
+            self._free += 1
+            self._held[whose] -= 1
+            if not self._held[whose]:
+                del self._held[whose]
 
 
 async def addresses(
@@ -73,7 +110,7 @@ async def addresses(
 ) -> Sequence[str]:
     """Return what a host stands for; raises `AddressRefused` if one may not be connected to.
 
-    Raises `NotResolved` too.
+    Raises `NotResolved` and `TooManyLookups` too.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -98,11 +135,11 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         self,
         *,
         allow_private: bool,
-        resolve: Resolve = resolve,
+        resolve: Resolve | None = None,
         network: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
         self._allow_private = allow_private
-        self._resolve = resolve
+        self._resolve = resolve or Lookups(_LOOKUPS).of(None)
         self._network = network or httpcore.AnyIOBackend()
 
     async def connect_tcp(

@@ -13,12 +13,12 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from eventmanager.core.background import Job, enqueue
+from eventmanager.core.background import Job, Postponed, enqueue
 from eventmanager.core.database import Database, Transaction
 from eventmanager.core.ids import uuid7
 from eventmanager.core.time import rfc3339
 from eventmanager.webhooks import queries
-from eventmanager.webhooks.connecting import GuardedNetwork
+from eventmanager.webhooks.connecting import GuardedNetwork, TooManyLookups
 from eventmanager.webhooks.lanes import Lanes
 from eventmanager.webhooks.retrying import TRIED_FOR, next_pause
 from eventmanager.webhooks.sending import Outcome, Sender
@@ -32,6 +32,7 @@ OVERDUE: Final = TRIED_FOR + timedelta(hours=1)
 """After how long nothing is waited for any more: the last attempt may have had to wait."""
 _NEARLY_A_DAY: Final = timedelta(hours=20)
 _GONE: Final = 410
+_LOOKED_UP_AFTER: Final = timedelta(seconds=5)
 _AT_ONCE: Final = 1000
 
 
@@ -109,7 +110,10 @@ class Deliverer:
                 webhook_id=due["webhook_id"],
                 is_failing=due["is_failing"],
             ):
-                outcome = await self._send(due, now=now)
+                try:
+                    outcome = await self._send(due, now=now)
+                except TooManyLookups:
+                    raise Postponed(_LOOKED_UP_AFTER) from None
             self.lanes.learn(due["webhook_id"], outcome)
         else:
             outcome = Outcome(None, "the account is disabled", "", 0)

@@ -1,7 +1,8 @@
 """How many attempts are under way at once, so that no receiver holds up the others.
 
-A webhook has quick receivers, or ones that fail, or nobody knows yet. Each kind has places of its
-own, and each user a few of them: whoever has webhooks that take long waits for them alone.
+A webhook has quick receivers, or slow ones, or ones that fail, or nobody knows yet. Each kind has
+places of its own, and each user a few of them: whoever has webhooks that take long waits for them
+alone.
 """
 
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from eventmanager.webhooks.sending import Outcome
 OF_ALL: Final = JOBS_MAX * 3 // 4
 """How many of the jobs that a process has in its hands are deliveries, so that others go on."""
 QUICK_MS: Final = 2000
+SLOW_MS: Final = 5000
 _REMEMBERED: Final = 10_000
 
 
@@ -32,35 +34,38 @@ class Kind:
 QUICK: Final = Kind("quick", 8, OF_ALL)
 UNKNOWN: Final = Kind("unknown", 1, OF_ALL // 3)
 FAILING: Final = Kind("failing", 1, OF_ALL // 3)
+SLOW: Final = Kind("slow", 1, OF_ALL // 6)
 
 
 class Lanes:
-    """The places of one process, and which receivers have been quick."""
+    """The places of one process, and which receivers have been quick or slow."""
 
     def __init__(self) -> None:
         self._all = Places(OF_ALL)
-        self._kinds = {kind: Places(kind.of_all) for kind in (QUICK, UNKNOWN, FAILING)}
+        self._kinds = {kind: Places(kind.of_all) for kind in (QUICK, UNKNOWN, FAILING, SLOW)}
         self._lanes: dict[tuple[UUID, Kind], Lane] = {}
-        self._quick: set[UUID] = set()
+        self._known: dict[UUID, Kind] = {}
 
     @asynccontextmanager
     async def place(
         self, *, user_id: UUID, webhook_id: UUID, is_failing: bool
     ) -> AsyncIterator[None]:
         """Hold a place while something is sent; raises `Postponed` if there is none soon."""
-        kind = QUICK if webhook_id in self._quick else UNKNOWN
-        kind = FAILING if is_failing else kind
+        kind = self._known.get(webhook_id, UNKNOWN)
+        # One that hangs must not be in the way of those that fail at once, or that nobody knows.
+        kind = FAILING if is_failing and kind is not SLOW else kind
         async with self._lane(user_id, kind).place(self._kinds[kind], self._all):
             yield
 
     def learn(self, webhook_id: UUID, outcome: Outcome) -> None:
-        """Remember whether a receiver was quick."""
-        if len(self._quick) > _REMEMBERED:
-            self._quick.clear()
-        if outcome.is_delivered and outcome.duration_ms < QUICK_MS:
-            self._quick.add(webhook_id)
-        else:
-            self._quick.discard(webhook_id)
+        """Remember whether a receiver was quick or slow."""
+        if len(self._known) > _REMEMBERED:
+            self._known.clear()
+        self._known.pop(webhook_id, None)
+        if outcome.duration_ms >= SLOW_MS:
+            self._known[webhook_id] = SLOW
+        elif outcome.is_delivered and outcome.duration_ms < QUICK_MS:
+            self._known[webhook_id] = QUICK
 
     def _lane(self, user_id: UUID, kind: Kind) -> Lane:
         if len(self._lanes) > _REMEMBERED:

@@ -68,7 +68,9 @@ async def create_webhook(
     it is tried again for 24 hours, with ever longer pauses. It may come more than once, with the
     same `webhook-id`, and deliveries are in no order. Redirects by 307 and 308 are followed.
     """
-    await service.check_url(draft.url, allow_private=settings.webhook_allow_private)
+    await service.check_url(
+        draft.url, caller_id=caller.user_id, allow_private=settings.webhook_allow_private
+    )
 
     def answer(webhook: Mapping[str, Any]) -> Response:
         headers = {"Location": f"{router.prefix}/{webhook['id']}"}
@@ -117,7 +119,9 @@ async def change_webhook(
     not posted. `is_active: true` also enables one that was disabled.
     """
     if change.url is not None:
-        await service.check_url(change.url, allow_private=settings.webhook_allow_private)
+        await service.check_url(
+            change.url, caller_id=caller.user_id, allow_private=settings.webhook_allow_private
+        )
     return await service.change(
         db, caller_id=caller.user_id, webhook_id=webhook_id, wanted=change, now=now
     )

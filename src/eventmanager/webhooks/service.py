@@ -19,9 +19,10 @@ from eventmanager.webhooks import delivering, queries
 from eventmanager.webhooks.connecting import (
     RESOLVE_SECONDS,
     AddressRefused,
+    Lookups,
     NotResolved,
+    TooManyLookups,
     addresses,
-    resolve,
 )
 from eventmanager.webhooks.delivering import Draft
 from eventmanager.webhooks.destinations import BadDestination, read_destination
@@ -32,10 +33,12 @@ WEBHOOKS_MAX: Final = 20
 OLD_SECRET_SIGNS_FOR: Final = timedelta(hours=24)
 LATEST: Final = UUID(int=2**128 - 1)
 PING: Final = "ping"
+# Apart from those of the deliveries, which requests must not hold up.
+_LOOKUPS: Final = Lookups(32, of_each=4)
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-async def check_url(text: str, *, allow_private: bool) -> None:
+async def check_url(text: str, *, caller_id: UserId, allow_private: bool) -> None:
     """Refuse a URL that could not be delivered to; raises `Invalid` and `PrivateAddress`.
 
     This is for people. What a name stands for may change, so it is looked at again for each
@@ -51,13 +54,13 @@ async def check_url(text: str, *, allow_private: bool) -> None:
         await addresses(
             url.raw_host.decode("ascii"),
             port,
-            resolve=resolve,
+            resolve=_LOOKUPS.of(caller_id),
             allow_private=allow_private,
             timeout_s=RESOLVE_SECONDS,
         )
     except AddressRefused as error:
         raise PrivateAddress(type=PrivateAddress.code, **where) from error
-    except NotResolved:
+    except (NotResolved, TooManyLookups):
         return
 
 
