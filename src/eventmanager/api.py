@@ -14,8 +14,9 @@ from eventmanager.events import bulk_router as bulk
 from eventmanager.events import occurrences_router as occurrences
 from eventmanager.events import router as events
 from eventmanager.history import router as history
+from eventmanager.messages import router as messages
+from eventmanager.messages import settings_router as notification_settings
 from eventmanager.realtime import router as realtime
-from eventmanager.realtime import settings_router as notification_settings
 from eventmanager.scheduling import router as scheduling
 from eventmanager.sharing import router as sharing
 from eventmanager.sync import router as sync
@@ -75,6 +76,7 @@ def mount(app: FastAPI) -> None:
     app.include_router(own_audit.audit)
     app.include_router(admin.users)
     app.include_router(admin.audit)
+    app.include_router(messages.router)
     app.include_router(realtime.router)
     app.include_router(realtime.socket)
     app.include_router(notification_settings.router)

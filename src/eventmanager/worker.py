@@ -13,8 +13,8 @@ from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.core.idempotency.service import forget
 from eventmanager.events import upkeep
+from eventmanager.messages.service import purge_messages
 from eventmanager.realtime.relay import Relay
-from eventmanager.realtime.service import purge_messages
 from eventmanager.reminders.mailing import mailing
 from eventmanager.reminders.service import remind
 from eventmanager.webhooks.delivering import delivering, expire_deliveries, purge_deliveries

@@ -30,7 +30,7 @@ from eventmanager.client.client import Options
 from eventmanager.client.errors import error_of_close
 from eventmanager.client.following import Trail
 from eventmanager.client.models import Event, Notification, QuietHours
-from eventmanager.realtime.positions import write_position
+from eventmanager.messages.positions import write_position
 from eventmanager.realtime.subscriber import EXPIRED, SESSION_ENDED, STOPPING, TOO_SLOW, Ending
 from tests.client.conftest import Line, granted, options
 from tests.conftest import PASSWORD, User

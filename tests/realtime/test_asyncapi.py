@@ -13,11 +13,11 @@ from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection
 
 from eventmanager.core.ids import uuid7
+from eventmanager.messages.facts import DATA
+from eventmanager.messages.positions import write_position
+from eventmanager.messages.types import NotificationType
 from eventmanager.realtime import answering, subscriber
 from eventmanager.realtime.asyncapi import CHANNEL, CLOSE_CODES, as_yaml, document
-from eventmanager.realtime.positions import write_position
-from eventmanager.realtime.types import NotificationType
-from eventmanager.realtime.wire import DATA
 from tests.conftest import User
 from tests.realtime.conftest import Worker, share, told
 from tests.realtime.test_told import again

@@ -20,11 +20,11 @@ from eventmanager.accounts.models import GlobalRole
 from eventmanager.accounts.sessions import Caller
 from eventmanager.core.config import Settings
 from eventmanager.core.ids import SessionId, UserId, uuid7
+from eventmanager.messages.letters import Letter
+from eventmanager.messages.positions import read_position
 from eventmanager.realtime import hub as hub_module
 from eventmanager.realtime import protocol
 from eventmanager.realtime.hub import Hub
-from eventmanager.realtime.letters import Letter
-from eventmanager.realtime.positions import read_position
 from tests.conftest import User
 from tests.realtime.conftest import (
     Connection,

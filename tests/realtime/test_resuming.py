@@ -16,9 +16,9 @@ from eventmanager.core.clock import SystemClock
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.core.errors import CursorExpired
+from eventmanager.messages.positions import write_position
+from eventmanager.messages.service import COUNTED, purge_messages
 from eventmanager.realtime import protocol, resuming, streams
-from eventmanager.realtime.positions import write_position
-from eventmanager.realtime.service import COUNTED, purge_messages
 from tests.conftest import User
 from tests.realtime.conftest import (
     PATIENCE_SECONDS,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eventmanager.realtime.quiet import QuietHours
+from eventmanager.messages.quiet import QuietHours
 from tests.conftest import MakeUser, User
 from tests.realtime.conftest import Connection, Worker, make_event, share, stage, told, until
 from tests.realtime.test_sockets import narrow

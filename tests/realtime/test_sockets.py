@@ -14,10 +14,10 @@ from websockets.typing import Subprotocol
 
 from eventmanager.core.config import Settings
 from eventmanager.core.ids import SessionId, UserId, uuid7
+from eventmanager.messages.letters import MSGPACK, Letter
+from eventmanager.messages.positions import write_position
 from eventmanager.realtime import protocol
 from eventmanager.realtime import subscriber as subscriber_module
-from eventmanager.realtime.letters import MSGPACK, Letter
-from eventmanager.realtime.positions import write_position
 from eventmanager.realtime.subscriber import (
     QUEUED_BYTES,
     QUEUED_MESSAGES,

@@ -15,8 +15,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from eventmanager.messages.positions import write_position
 from eventmanager.realtime import speaking
-from eventmanager.realtime.positions import write_position
 from eventmanager.realtime.speaking import Filter, NotUnderstood, Pace, read
 from eventmanager.realtime.wire import Ack, Announce, Subscribe
 from tests.conftest import User

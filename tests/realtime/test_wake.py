@@ -6,7 +6,7 @@ import pytest
 
 import eventmanager.api  # noqa: F401  # imports every feature, so that every statement is known
 from eventmanager.core.database import QUERIES, Database, Query, Transaction
-from eventmanager.realtime.models import Message
+from eventmanager.messages.models import Message
 
 TELLING = Query("SELECT 1 -- in place of a statement that stages messages", (), tells=True)
 SILENT = Query("SELECT 1", ())

@@ -12,7 +12,7 @@ import pytest
 
 from eventmanager.core.database import Database, Transaction, query
 from eventmanager.core.time import rfc3339
-from eventmanager.realtime import wire
+from eventmanager.messages import facts
 from eventmanager.reminders import queries, service, words
 from tests.conftest import User
 from tests.events.conftest import share
@@ -53,8 +53,8 @@ async def test_a_reminder_is_told_when_it_is_due(alice: User, look: Look) -> Non
     clock = SOON.astimezone(ZoneInfo("Europe/Berlin"))
     said = f"starts in 10 minutes ({clock:%Y-%m-%d %H:%M} Europe/Berlin)"
     assert item["message"] == f"\u201cStandup\u201d {said}."
-    assert item["data"].keys() == wire.Reminder.model_fields.keys()
-    wire.Reminder.model_validate(item["data"])
+    assert item["data"].keys() == facts.Reminder.model_fields.keys()
+    facts.Reminder.model_validate(item["data"])
     assert item["data"] == {
         "title": "Standup",
         "recurrence_id": created["start_time"],

@@ -9,7 +9,7 @@ from typing import Final
 from eventmanager.core.audit.queries import audited
 from eventmanager.core.database import query
 from eventmanager.core.sql import instant
-from eventmanager.realtime.queries import told
+from eventmanager.messages.queries import told
 from eventmanager.reminders.queries import REMINDED, REMINDERS_OF_E
 from eventmanager.scheduling.queries import ROWS, STORE_ROWS, is_taken
 from eventmanager.sharing.queries import CHANGED_NOW, MAY_EDIT, PERMISSIONS_OF_E

@@ -10,7 +10,8 @@ import eventmanager.core.background.models
 import eventmanager.core.idempotency.models
 import eventmanager.events.models
 import eventmanager.history.models
-import eventmanager.realtime.models
+import eventmanager.messages.models
+import eventmanager.realtime.presence.models
 import eventmanager.reminders.models
 import eventmanager.scheduling.models
 import eventmanager.sharing.models

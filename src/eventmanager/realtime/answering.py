@@ -8,8 +8,8 @@ import asyncpg
 from eventmanager.core.database import Database
 from eventmanager.core.errors import EventManagerError, Unavailable
 from eventmanager.core.ids import EventId
-from eventmanager.realtime import service
-from eventmanager.realtime.positions import read_position
+from eventmanager.messages import service
+from eventmanager.messages.positions import read_position
 from eventmanager.realtime.presence.presences import Presences
 from eventmanager.realtime.speaking import Filter, NotUnderstood, Pace, read
 from eventmanager.realtime.subscriber import Ending, Subscriber

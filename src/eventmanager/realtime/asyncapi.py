@@ -17,10 +17,11 @@ import orjson
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from eventmanager.realtime.letters import MSGPACK
-from eventmanager.realtime.schemas import Message, Notification
-from eventmanager.realtime.types import NotificationType
-from eventmanager.realtime.wire import DATA, FRAMES, Ack, Announce, Subscribe
+from eventmanager.messages.facts import DATA
+from eventmanager.messages.letters import MSGPACK
+from eventmanager.messages.schemas import Message, Notification
+from eventmanager.messages.types import NotificationType
+from eventmanager.realtime.wire import FRAMES, Ack, Announce, Subscribe
 
 CHANNEL: Final = "notifications"
 _UNDERSTOOD: Final[Mapping[str, type[BaseModel]]] = {

@@ -12,12 +12,12 @@ import structlog
 from eventmanager.core.clock import Clock
 from eventmanager.core.database import Database
 from eventmanager.core.errors import CursorExpired, Unavailable
+from eventmanager.messages.positions import Position
+from eventmanager.messages.schemas import Message
+from eventmanager.messages.service import messages, quiet_users
 from eventmanager.realtime.hub import Hub
 from eventmanager.realtime.looking import looking
-from eventmanager.realtime.positions import Position
 from eventmanager.realtime.relay import cancelled
-from eventmanager.realtime.schemas import Message
-from eventmanager.realtime.service import messages, quiet_users
 from eventmanager.realtime.subscriber import EXPIRED, FAILED, Subscriber
 
 INTERVAL_SECONDS: Final = 0.5

@@ -18,12 +18,12 @@ from eventmanager.core.clock import Clock
 from eventmanager.core.database import Database
 from eventmanager.core.errors import TooManySockets, Unavailable
 from eventmanager.core.ids import EventId, SessionId, UserId
-from eventmanager.realtime import queries
-from eventmanager.realtime.positions import START, Position
-from eventmanager.realtime.schemas import Message
-from eventmanager.realtime.service import last_of, quiet_users
+from eventmanager.messages import queries
+from eventmanager.messages.positions import START, Position
+from eventmanager.messages.schemas import Message
+from eventmanager.messages.service import last_of, quiet_users
+from eventmanager.messages.types import NotificationType
 from eventmanager.realtime.subscriber import FAILED, NOTHING, STOPPING, Backlog, Subscriber
-from eventmanager.realtime.types import NotificationType
 
 BATCH: Final = 256
 ROUND: Final = 256

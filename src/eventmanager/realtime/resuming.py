@@ -5,10 +5,10 @@ from typing import Final
 
 from eventmanager.core.database import Database
 from eventmanager.core.errors import CursorExpired, Unavailable
-from eventmanager.realtime.letters import Letter
-from eventmanager.realtime.positions import Position
-from eventmanager.realtime.schemas import Message
-from eventmanager.realtime.service import messages
+from eventmanager.messages.letters import Letter
+from eventmanager.messages.positions import Position
+from eventmanager.messages.schemas import Message
+from eventmanager.messages.service import messages
 from eventmanager.realtime.subscriber import AWAY, EXPIRED, Subscriber
 
 PAGE: Final = 100

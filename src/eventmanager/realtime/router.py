@@ -1,11 +1,11 @@
-"""News over HTTP, as a stream, and over the WebSocket: who may listen, and from where on."""
+"""News as a stream and over the WebSocket: who may listen, and from where on."""
 
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
 import structlog
-from fastapi import APIRouter, Depends, Header, Query, Request, Response, WebSocket
+from fastapi import APIRouter, Depends, Header, Request, WebSocket
 from structlog.contextvars import bind_contextvars
 
 from eventmanager.accounts.access import (
@@ -18,113 +18,29 @@ from eventmanager.accounts.access import (
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.core.errors import EventManagerError, ForeignOrigin, Unauthenticated
-from eventmanager.core.http import LINK, Db, errors, json_bytes, next_link
-from eventmanager.core.ids import SessionId, uuid7
-from eventmanager.core.paging import Limit
+from eventmanager.core.http import Db, errors
+from eventmanager.core.ids import uuid7
 from eventmanager.core.problems import record, status_of
-from eventmanager.realtime import service
+from eventmanager.messages import service
+from eventmanager.messages.cursors import EXPIRED, After
+from eventmanager.messages.letters import MSGPACK
+from eventmanager.messages.positions import Position, read_position
+from eventmanager.messages.schemas import (
+    MAX_CURSOR,
+)
 from eventmanager.realtime.answering import Answering
-from eventmanager.realtime.letters import MSGPACK
 from eventmanager.realtime.news import News
 from eventmanager.realtime.origin import check_origin
-from eventmanager.realtime.positions import Position, read_position, write_position
 from eventmanager.realtime.resuming import letters, missed
-from eventmanager.realtime.schemas import (
-    MAX_CURSOR,
-    Message,
-    Notification,
-    ReadUpTo,
-    Unread,
-)
 from eventmanager.realtime.sockets import attend
 from eventmanager.realtime.streams import EventStream
 from eventmanager.realtime.subscriber import Subscriber
 
 DENIAL_EXTENSION: Final = "websocket.http.response"
-_EXPIRED: Final = (
-    "`cursor_expired`: some of what came after the cursor is no longer kept (`NOTIFICATION_DAYS`),"
-    " or the cursor is of another database. Begin again at `restart`"
-)
 
 router: Final = APIRouter(prefix="/api/notifications", tags=["notifications"])
 socket: Final = APIRouter()
 _log = structlog.get_logger("app")
-
-
-async def _after(
-    after: Annotated[
-        str | None,
-        Query(max_length=MAX_CURSOR, description="The `cursor` of the last one you have."),
-    ] = None,
-) -> Position | None:
-    return read_position(after) if after else None
-
-
-After = Annotated[Position | None, Depends(_after)]
-
-
-@router.get(
-    "",
-    summary="List one's notifications",
-    response_model=list[Notification],
-    responses={200: {"headers": LINK}, **errors(401, 410, 422, _410=_EXPIRED)},
-)
-async def list_notifications(
-    request: Request, caller: CurrentUser, db: Db, after: After, limit: Limit = 100
-) -> Response:
-    """Return what came after a cursor, or all that is kept, in the order of the cursors.
-
-    Ask again with the `cursor` of the last one you have: none is ever skipped, however late the
-    change it tells of was committed.
-    """
-    found = await service.messages(
-        db,
-        reader=caller.user_id,
-        session_id=SessionId(caller.session_id),
-        after=after,
-        limit=limit + 1,
-    )
-    page = found[:limit]
-    headers = {}
-    if len(found) > limit:
-        last = write_position(page[-1]["transaction_id"], page[-1]["position"])
-        headers["Link"] = next_link(request, after=last)
-    written = b",".join(Message(dict(row)).json(caller.user_id) for row in page)
-    return json_bytes(b"[%b]" % written, headers=headers)
-
-
-@router.get(
-    "/unread",
-    summary="Count what one has not read",
-    response_model=Unread,
-    responses=errors(401),
-)
-async def count_unread(caller: CurrentUser, db: Db) -> Unread:
-    """Return how many notifications came after the last one marked as read.
-
-    And a cursor: who goes on after it hears of all that is not counted here.
-    """
-    count, until = await service.count_unread(db, reader=caller.user_id)
-    return Unread(
-        unread=min(count, service.COUNTED),
-        more=count > service.COUNTED,
-        cursor=write_position(*until),
-    )
-
-
-@router.post(
-    "/read",
-    status_code=204,
-    summary="Mark as read",
-    responses=errors(
-        401, 410, 422, _410="`cursor_expired`: the cursor is of another database; see `restart`"
-    ),
-)
-async def mark_read(read: ReadUpTo, caller: CurrentUser, db: Db) -> Response:
-    """Mark everything up to a cursor as read; what is read stays read."""
-    until = read_position(read.cursor, loc=("body", "cursor"))
-    await service.mark_read(db, reader=caller.user_id, until=until)
-    return Response(status_code=204)
 
 
 async def _subscriber(
@@ -163,7 +79,7 @@ async def _subscriber(
                 }
             },
         },
-        **errors(401, 410, 422, _410=_EXPIRED),
+        **errors(401, 410, 422, _410=EXPIRED),
     },
 )
 async def stream(subscriber: Annotated[Subscriber, Depends(_subscriber)], db: Db) -> EventStream:

@@ -14,7 +14,7 @@ import structlog
 
 from eventmanager.core.clock import Clock
 from eventmanager.core.database import Database, Reading
-from eventmanager.realtime import queries
+from eventmanager.messages import queries
 from eventmanager.realtime.looking import looking
 
 HELD_UP_SECONDS: Final = 30.0

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from eventmanager.realtime.letters import Letter
+from eventmanager.messages.letters import Letter
 from eventmanager.realtime.protocol import OUTLET, Outlet
 from eventmanager.realtime.subscriber import FAILED, TOO_SLOW, Ending, Subscriber
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from eventmanager.realtime.letters import Letter
+from eventmanager.messages.letters import Letter
 from eventmanager.realtime.protocol import LINE, Line
 from eventmanager.realtime.sockets import CLOSE_SECONDS, SEND_SECONDS
 from eventmanager.realtime.subscriber import TOO_SLOW, Subscriber

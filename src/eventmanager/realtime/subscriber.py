@@ -8,8 +8,8 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from eventmanager.core.ids import SessionId, UserId, uuid7
-from eventmanager.realtime.letters import Letter
-from eventmanager.realtime.positions import START, Position
+from eventmanager.messages.letters import Letter
+from eventmanager.messages.positions import START, Position
 
 NOTHING: Final[frozenset[UUID]] = frozenset()
 SENT_AT_ONCE: Final = 16

@@ -17,8 +17,8 @@ from eventmanager.core.database import Database
 from eventmanager.core.ids import uuid7
 from eventmanager.core.mail import Mail, Outbox
 from eventmanager.core.smtp import SmtpServer
-from eventmanager.realtime.schemas import sentence
-from eventmanager.realtime.types import NotificationType
+from eventmanager.messages.schemas import sentence
+from eventmanager.messages.types import NotificationType
 from eventmanager.reminders import queries, words
 
 JOB: Final = "mail_reminder"

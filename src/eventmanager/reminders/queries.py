@@ -3,7 +3,7 @@
 from typing import Final
 
 from eventmanager.core.database import query
-from eventmanager.realtime.queries import told
+from eventmanager.messages.queries import told
 from eventmanager.scheduling.queries import own
 
 BATCH: Final = 500

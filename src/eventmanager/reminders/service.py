@@ -20,8 +20,8 @@ from eventmanager.core.database import Database, Transaction
 from eventmanager.core.errors import Invalid
 from eventmanager.core.ids import EventId, UserId, uuid7
 from eventmanager.core.time import rfc3339
-from eventmanager.realtime.schemas import sentence
-from eventmanager.realtime.types import NotificationType
+from eventmanager.messages.schemas import sentence
+from eventmanager.messages.types import NotificationType
 from eventmanager.reminders import mailing, queries, words
 from eventmanager.reminders.models import Channel
 from eventmanager.reminders.schemas import Reminder

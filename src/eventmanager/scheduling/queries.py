@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from eventmanager.core.database import query
-from eventmanager.realtime.queries import told
+from eventmanager.messages.queries import told
 
 # A timeline's row is its lock: whoever writes an owner's time holds it until the commit.
 LOCK_TIMELINE: Final = query("""

@@ -6,7 +6,7 @@ Features above put the latter inside their statements.
 from typing import Final
 
 from eventmanager.core.database import query
-from eventmanager.realtime.queries import told
+from eventmanager.messages.queries import told
 from eventmanager.sharing.models import GrantOperation
 
 # The grants of the event `e`, as clients see them: a JSON array, the Owner first.

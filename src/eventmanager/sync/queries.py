@@ -1,7 +1,7 @@
 """The statements of a sync.
 
 What has changed since a snapshot are the rows whose transaction it did not see the end of, however
-late they were committed (`realtime.queries` reads its messages by the same numbers). That is true
+late they were committed (`messages.queries` reads its messages by the same numbers). That is true
 on the primary alone: a snapshot of a replica does not name the running transactions.
 """
 

@@ -12,7 +12,7 @@ from typing import Final
 import asyncpg
 
 from eventmanager.core.database import Database, Transaction
-from eventmanager.realtime.schemas import Message
+from eventmanager.messages.schemas import Message
 from eventmanager.webhooks import queries
 from eventmanager.webhooks.delivering import Draft, make
 

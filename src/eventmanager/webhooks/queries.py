@@ -3,7 +3,7 @@
 from typing import Final
 
 from eventmanager.core.database import query
-from eventmanager.realtime.queries import told
+from eventmanager.messages.queries import told
 
 _WEBHOOK: Final = """
     id, url, description, types, is_active, failing_since, disabled_at, created_at, updated_at"""

@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from eventmanager.realtime.types import NotificationType
+from eventmanager.messages.types import NotificationType
 from eventmanager.webhooks import signing
 from eventmanager.webhooks.destinations import LONGEST, BadDestination, read_destination
 

@@ -19,7 +19,7 @@ from eventmanager.core.clock import Clock
 from eventmanager.core.database import Database
 from eventmanager.core.errors import Forbidden, TooManyEvents, Unavailable
 from eventmanager.core.ids import EventId, UserId, uuid7
-from eventmanager.realtime.letters import Letter
+from eventmanager.messages.letters import Letter
 from eventmanager.realtime.presence import queries
 from eventmanager.realtime.presence.stores import (
     Key,

@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from eventmanager.core.time import ZoneName, rfc3339
-from eventmanager.realtime.letters import Letter
-from eventmanager.realtime.positions import Position, write_position
-from eventmanager.realtime.quiet import QuietHours
-from eventmanager.realtime.types import NotificationType
+from eventmanager.messages.letters import Letter
+from eventmanager.messages.positions import Position, write_position
+from eventmanager.messages.quiet import QuietHours
+from eventmanager.messages.types import NotificationType
 
 MAX_CURSOR: Final = 200
 TimeOfDay = Annotated[str, Field(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]

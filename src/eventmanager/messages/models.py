@@ -12,7 +12,6 @@ from sqlalchemy import (
     CheckConstraint,
     ForeignKey,
     Identity,
-    Index,
     Text,
     Uuid,
     text,
@@ -114,27 +113,4 @@ class NotificationSettings(Base):
 
     __table_args__ = (
         CheckConstraint("(quiet_from IS NULL) = (quiet_until IS NULL)", name="quiet_hours"),
-    )
-
-
-class Presence(Base):
-    """That somebody looks at or edits an event on one socket; held here where there is no Redis.
-
-    It counts until `expires_at`, which the socket's process moves on. Not logged: after a crash
-    everybody connects again and says so again.
-    """
-
-    __tablename__ = "presence"
-
-    event_id: Mapped[UUID] = mapped_column(primary_key=True)
-    socket_id: Mapped[UUID] = mapped_column(primary_key=True)
-    user_id: Mapped[UUID]
-    state: Mapped[str]
-    since: Mapped[datetime]
-    expires_at: Mapped[datetime]
-
-    __table_args__ = (
-        CheckConstraint("state IN ('viewing', 'editing')", name="state"),
-        Index("ix_presence_expires", "expires_at"),
-        {"prefixes": ["UNLOGGED"]},
     )

@@ -9,10 +9,10 @@ import asyncpg
 from eventmanager.core.database import Database
 from eventmanager.core.errors import CursorExpired
 from eventmanager.core.ids import SessionId, UserId
-from eventmanager.realtime import queries
-from eventmanager.realtime.positions import END, FIRST, START, Position
-from eventmanager.realtime.quiet import QuietHours
-from eventmanager.realtime.schemas import QuietTime, Wishes
+from eventmanager.messages import queries
+from eventmanager.messages.positions import END, FIRST, START, Position
+from eventmanager.messages.quiet import QuietHours
+from eventmanager.messages.schemas import QuietTime, Wishes
 
 RESTART: Final = "/api/sync"
 COUNTED: Final = 1000

@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from eventmanager.core.ids import uuid7
-from eventmanager.realtime.positions import write_position
-from eventmanager.realtime.schemas import Message, Notification
+from eventmanager.messages.positions import write_position
+from eventmanager.messages.schemas import Message, Notification
 
 BOB, CAROL = uuid7(), uuid7()
 

@@ -6,8 +6,8 @@ from fastapi import APIRouter
 
 from eventmanager.accounts.access import CurrentUser
 from eventmanager.core.http import Db, Now, errors
-from eventmanager.realtime import service
-from eventmanager.realtime.schemas import Wishes
+from eventmanager.messages import service
+from eventmanager.messages.schemas import Wishes
 
 router: Final = APIRouter(prefix="/api/me/notification-settings", tags=["notifications"])
 
