@@ -127,6 +127,7 @@ async def sign_up(stack: AsyncExitStack, server: Server, zone: str) -> Owner:
             base_url=server.base_url,
             timeout=30,
             trust_env=False,
+            verify=False,
             # The server closes what has been idle for five seconds: be sure to do so before it.
             limits=httpx.Limits(
                 max_connections=CLIENTS, max_keepalive_connections=CLIENTS, keepalive_expiry=2

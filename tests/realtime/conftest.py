@@ -157,6 +157,7 @@ class Worker:
             base_url=f"http://127.0.0.1:{self.port}",
             headers={"Authorization": user.client.headers["Authorization"]},
             trust_env=False,
+            verify=False,
             timeout=PATIENCE_SECONDS,
         )
 
