@@ -30,7 +30,14 @@ _NAMES: Final = itertools.count(1)
 async def sign_up(stack: AsyncExitStack, server: Server) -> tuple[httpx.AsyncClient, str]:
     """Register a user; return a client of theirs and their id."""
     client = await stack.enter_async_context(
-        httpx.AsyncClient(base_url=server.base_url, timeout=30, trust_env=False, verify=False)
+        httpx.AsyncClient(
+            base_url=server.base_url,
+            timeout=30,
+            trust_env=False,
+            verify=False,
+            # The server closes what has been idle for five seconds: be sure to do so before it.
+            limits=httpx.Limits(keepalive_expiry=2),
+        )
     )
     name = f"syncer{next(_NAMES)}"
     body = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}

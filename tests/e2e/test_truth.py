@@ -87,7 +87,10 @@ async def sign_up(stack: AsyncExitStack, server: Server) -> User:
             timeout=60,
             trust_env=False,
             verify=False,
-            limits=httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=CLIENTS),
+            # The server closes what has been idle for five seconds: be sure to do so before it.
+            limits=httpx.Limits(
+                max_connections=CLIENTS, max_keepalive_connections=CLIENTS, keepalive_expiry=2
+            ),
         )
     )
     body = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
