@@ -294,6 +294,9 @@ def _migrate(settings: Settings) -> None:
 def _run(work: Coroutine[Any, Any, T], *, database_url: str) -> T:
     """Run work on the database; what goes wrong ends the program with one line."""
     try:
+        if _interrupted:
+            work.close()
+            raise KeyboardInterrupt
         return asyncio.run(work)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as e:
         place = re.sub(r"(?<=password=)[^&]*", "...", database_url.rpartition("@")[2])
