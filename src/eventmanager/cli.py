@@ -25,6 +25,7 @@ from eventmanager.core import logging
 from eventmanager.core.config import Settings
 from eventmanager.core.embedded import EmbeddedUnavailable, embedded_postgres, running_postgres
 from eventmanager.core.errors import EventManagerError
+from eventmanager.migrations import migrate as migrate_database
 
 GRACE_SECONDS: Final = 20
 SOCKET_MESSAGE_BYTES: Final = 64 * 1024
@@ -285,9 +286,6 @@ def _banner(settings: Settings, listening: socket.socket, *, workers: int) -> No
 
 def _migrate(settings: Settings) -> None:
     """Bring the database to the schema of this release."""
-    # Whoever has mistyped a setting is told so in half the time.
-    from eventmanager.migrations import migrate as migrate_database  # noqa: PLC0415
-
     _run(migrate_database(settings.database_url), database_url=settings.database_url)
 
 

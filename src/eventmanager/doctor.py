@@ -20,7 +20,7 @@ from eventmanager.core.background.records import standings
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Reading
 from eventmanager.core.embedded import running_postgres
-from eventmanager.migrations import newest_revision
+from eventmanager.migrations import newest_revision, revision_of
 from eventmanager.realtime.settling import hold_up
 from eventmanager.worker import background
 
@@ -196,8 +196,7 @@ async def _clock(connection: "asyncpg.Connection[asyncpg.Record]") -> Finding:
 
 async def _schema(connection: "asyncpg.Connection[asyncpg.Record]") -> Finding:
     newest = newest_revision()
-    there = await connection.fetchval("SELECT to_regclass('alembic_version') IS NOT NULL")
-    found = await connection.fetchval("SELECT version_num FROM alembic_version") if there else None
+    found = await revision_of(connection)
     if found == newest:
         return Finding("Schema", f"revision {found}")
     if found is None:

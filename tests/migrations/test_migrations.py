@@ -1,13 +1,16 @@
 """The schema that migrations make is the one that the models declare."""
 
 import asyncio
+import sys
 from importlib.resources import files
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 from alembic import command
+from alembic.script import ScriptDirectory
 
-from eventmanager.migrations import configuration, migrate, upgrade
+from eventmanager.migrations import migrate, newest_revision
+from eventmanager.migrations.upgrading import configuration, upgrade
 
 
 def _check(url: str) -> None:
@@ -18,6 +21,23 @@ def _check(url: str) -> None:
 async def test_models_and_migrations_agree(database_url: str) -> None:
     """A model changed without a migration fails here (Alembic would generate one)."""
     await asyncio.to_thread(_check, database_url)
+
+
+def test_the_newest_revision_is_alembics() -> None:
+    """It is read from the names of the files, and must lead where Alembic would go."""
+    directory = str(files("eventmanager.migrations"))
+    head = ScriptDirectory.from_config(configuration("", directory)).get_current_head()
+    assert newest_revision() == head
+
+
+async def test_a_start_on_a_migrated_database_does_not_wait_for_alembic(database_url: str) -> None:
+    """Every start but the first: it takes most of a second to import, and has nothing to do."""
+    program = (
+        "import asyncio, sys; from eventmanager.migrations import migrate;"
+        "asyncio.run(migrate(sys.argv[1])); sys.exit('alembic' in sys.modules)"
+    )
+    started = await asyncio.create_subprocess_exec(sys.executable, "-c", program, database_url)
+    assert await started.wait() == 0
 
 
 async def test_what_was_purged_before_may_have_been_anybodys(database_url: str) -> None:
