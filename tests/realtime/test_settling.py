@@ -66,6 +66,10 @@ async def test_what_holds_up_news_is_named(
         assert (await news_of(client))[2] == "ok"
         assert (await found_by_the_doctor(settings)).is_well
         said = [line for line in log_lines(settings, "app")[lines:] if "news_" in line["event"]]
-        assert [line["event"] for line in said] == ["news_held_up", "news_told_again"]
+        events = [line["event"] for line in said]
+        assert list(dict.fromkeys(events)) == ["news_held_up", "news_told_again"]
+        # It has looked ten times a second. The suite's own application, which looks now and then,
+        # may have said so once as well.
+        assert all(events.count(event) <= 2 for event in events)
         assert (said[0]["pid"], said[0]["database"]) == (pid, "postgres")
         assert said[0]["application_name"] == "forgetful"
