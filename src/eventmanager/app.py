@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from typing import Final
 
@@ -130,20 +130,25 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     )
     if settings.cors_origins:
         # Outside of all that may refuse, so that a page can read why.
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=_METHODS,
-            allow_headers=_ASKED_WITH,
-            expose_headers=_ANSWERED_WITH,
-            # The refresh token's cookie is SameSite=Strict: it comes along only from pages of our
-            # own site, and only those that are listed may read the answer.
-            allow_credentials=True,
-        )
+        _let_in(app, origins=settings.cors_origins)
     app.add_middleware(RequestContext)
     if settings.trusted_proxies:
         app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
     return app
+
+
+def _let_in(app: FastAPI, *, origins: Collection[str]) -> None:
+    """Let pages of other origins call the API."""
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=_METHODS,
+        allow_headers=_ASKED_WITH,
+        expose_headers=_ANSWERED_WITH,
+        # The refresh token's cookie is SameSite=Strict: it comes along only from pages of our own
+        # site, and only those that are listed may read the answer.
+        allow_credentials=True,
+    )
 
 
 def _limiter(settings: Settings) -> Limiter:
