@@ -121,7 +121,7 @@ async def test_a_socket_that_the_server_closes_is_opened_again(
             ended = set(here.app.state.news.hub.subscribers())
             for subscriber in ended:
                 subscriber.end(ending)
-            # The next socket may be open before anybody looks: who is gone is waited for, not nobody.
+            # The next socket may be open already: that there is none may never be seen.
             await until(lambda: ended.isdisjoint(here.app.state.news.hub.subscribers()))  # noqa: B023
         assert await heard == 3 * list(range(1, 101))
 
