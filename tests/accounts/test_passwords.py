@@ -10,7 +10,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from eventmanager.accounts.passwords import Passwords
 from eventmanager.core.database import Database, Query
 from eventmanager.core.errors import Unavailable
-from tests.conftest import PASSWORD, User
+from tests.conftest import PASSWORD, User, timed
 
 
 async def test_a_hash_is_salted_argon2id() -> None:
@@ -35,6 +35,7 @@ async def test_the_queue_is_bounded() -> None:
         assert await passwords.hash(PASSWORD)
 
 
+@timed
 async def test_the_loop_runs_on_while_passwords_are_hashed() -> None:
     """Other requests are not held up: the work is on other threads, outside the GIL."""
     with Passwords(threads=1) as passwords:

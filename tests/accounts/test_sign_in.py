@@ -12,7 +12,7 @@ from eventmanager.accounts.passwords import Passwords
 from eventmanager.core.config import Settings
 from eventmanager.core.errors import InvalidCredentials
 from tests.accounts.conftest import Tokens, me, renew, sign_in_to
-from tests.conftest import PASSWORD, User, client_of
+from tests.conftest import PASSWORD, User, client_of, timed
 
 
 @pytest.mark.parametrize("by", ["username", "email", "both", "email as username"])
@@ -48,6 +48,7 @@ async def test_a_name_is_needed(anonymous: httpx.AsyncClient) -> None:
     assert answer.status_code == 422
 
 
+@timed
 async def test_an_unknown_user_and_a_wrong_password_look_the_same(
     anonymous: httpx.AsyncClient, alice: User
 ) -> None:

@@ -33,7 +33,7 @@ from eventmanager.client.models import Event, Notification, QuietHours
 from eventmanager.messages.positions import write_position
 from eventmanager.realtime.subscriber import EXPIRED, SESSION_ENDED, STOPPING, TOO_SLOW, Ending
 from tests.client.conftest import Line, granted, options
-from tests.conftest import PASSWORD, User
+from tests.conftest import PASSWORD, User, timed
 from tests.e2e.conftest import Server, launched, wait_until_ready
 from tests.realtime.conftest import Connection, Worker, make_event, share, stage, until
 
@@ -406,6 +406,7 @@ async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.close()
 
 
+@timed
 async def test_sockets_are_closed_at_once() -> None:
     """Not each after the one before, where the other side does not answer any more."""
     async with await asyncio.start_server(deaf, "127.0.0.1", 0) as server:

@@ -15,7 +15,7 @@ from eventmanager.client.client import Options
 from eventmanager.core.config import Settings
 from eventmanager.core.limits.rates import parse_rates
 from tests.client.conftest import Line, options
-from tests.conftest import User
+from tests.conftest import User, timed
 from tests.realtime.conftest import until, worker
 
 NINE = datetime(2027, 6, 7, 9, tzinfo=UTC)
@@ -62,6 +62,7 @@ async def test_what_has_no_key_is_not_sent_again(line: Line, alice: User, bob: U
         assert len(await client.events.permissions(made.id)) == 1
 
 
+@timed
 async def test_a_server_that_is_away_is_waited_for(line: Line, alice: User) -> None:
     """As long as it is patient, and no longer."""
     line.is_down = True
@@ -76,6 +77,7 @@ async def test_a_server_that_is_away_is_waited_for(line: Line, alice: User) -> N
         assert (await waiting).username == alice.username
 
 
+@timed
 async def test_all_who_wait_for_tokens_give_up_together(line: Line, alice: User) -> None:
     """Not one after the other, each with a patience of its own."""
     line.is_down = True
@@ -139,6 +141,7 @@ async def test_a_server_says_when_to_come_again() -> None:
     assert len({found[1] for found in keys if found}) == 1
 
 
+@timed
 async def test_who_waits_ends_with_the_client() -> None:
     """However long it was told to wait."""
     async with (

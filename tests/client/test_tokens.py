@@ -18,7 +18,7 @@ from eventmanager.client import (
 from eventmanager.core.config import Settings
 from eventmanager.core.limits.rates import parse_rates
 from tests.client.conftest import Line, bearer, granted, options
-from tests.conftest import MovableClock, User
+from tests.conftest import MovableClock, User, timed
 from tests.realtime.conftest import Worker, until, worker
 
 EXPIRED = timedelta(minutes=20)
@@ -194,6 +194,7 @@ async def test_a_client_signs_out(here: Worker, alice: User) -> None:
             await asyncio.to_thread(waiting.me)
 
 
+@timed
 async def test_a_server_that_is_away_is_not_waited_for_at_the_end(line: Line, alice: User) -> None:
     """Whoever stops a program wants it to stop."""
     async with AsyncClient(line.url, **options(alice)) as client:

@@ -33,7 +33,7 @@ from eventmanager.core.background.records import Standing, standings
 from eventmanager.core.clock import SystemClock
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database, Transaction
-from tests.conftest import client_of, started
+from tests.conftest import client_of, started, timed
 
 HOUR = timedelta(hours=1)
 SOON = timedelta(milliseconds=20)
@@ -264,6 +264,7 @@ async def test_a_failure_that_can_not_be_counted_loses_no_job(
         await rows(database_url, "DROP FUNCTION refuse CASCADE")
 
 
+@timed
 async def test_a_job_whose_process_is_killed_is_taken_by_another(
     database: Database, database_url: str, work: Work
 ) -> None:
@@ -286,6 +287,7 @@ async def test_a_job_whose_process_is_killed_is_taken_by_another(
         await asyncio.wait_for(done.wait(), 4 * SIGNS_OF_LIFE.total_seconds())
 
 
+@timed
 async def test_a_task_of_a_process_that_stands_still_is_one_of_it_alone(
     database: Database, database_url: str, work: Work
 ) -> None:
@@ -463,6 +465,7 @@ async def test_a_job_that_could_not_be_put_back_is_not_lost(
         await rows(database_url, "DROP FUNCTION disk_is_full CASCADE")
 
 
+@timed
 async def test_what_is_under_way_at_the_end_is_put_back(
     database: Database, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -506,6 +509,7 @@ async def test_what_is_nearly_done_at_the_end_is_finished(database: Database, wo
     assert (times, finished) == (1, 1)
 
 
+@timed
 async def test_a_watch_looks_at_once_when_woken_and_while_there_is_more(work: Work) -> None:
     """News are acted on within a fraction of a second, a backlog without a pause."""
     looks: asyncio.Queue[float] = asyncio.Queue()

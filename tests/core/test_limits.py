@@ -18,7 +18,7 @@ from eventmanager.core.limits.middleware import client_key
 from eventmanager.core.limits.rates import Rate, parse_rates
 from eventmanager.core.limits.shared import PATIENCE_SECONDS
 from eventmanager.core.limits.windows import Limit, Window
-from tests.conftest import PASSWORD, register, started
+from tests.conftest import PASSWORD, register, started, timed
 from tests.realtime.conftest import RedisServer, redis_binary
 
 LOGIN = {"username": "nobody", "password": PASSWORD}
@@ -422,6 +422,7 @@ async def test_workers_share_limits_through_redis(
         assert (await asyncio.gather(*crowd)).count(-1) == 35
 
 
+@timed
 @pytest.mark.usefixtures("app")  # which opens the logs
 async def test_limits_stay_when_redis_goes_and_comes(
     settings: Settings, redis_server: RedisServer
@@ -463,6 +464,7 @@ async def test_limits_stay_when_redis_goes_and_comes(
     assert text.count(b'"event":"redis_back","consequence"') == 2
 
 
+@timed
 async def test_a_redis_that_hangs_delays_nobody(
     settings: Settings, redis_server: RedisServer
 ) -> None:

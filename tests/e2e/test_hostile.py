@@ -15,6 +15,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from tests.conftest import timed
 from tests.e2e.conftest import Pid, Server, needs_proc, pid_of, serving, sign_up
 
 CPU_LIMIT_S: Final = 0.05
@@ -543,6 +544,7 @@ def test_what_is_no_http_gets_an_answer_too(server: Server) -> None:
         assert answer.status == 400
 
 
+@timed
 def test_others_are_answered_fast_meanwhile(server: Server, client: httpx.Client) -> None:
     """All of it at once, from many connections, does not make one user's neighbour wait."""
 

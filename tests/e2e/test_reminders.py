@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import timed
 from tests.e2e.conftest import make_database, serving, sign_up, wait_for
 from tests.mail_server import mailbox
 
@@ -45,6 +46,7 @@ def _remind(
         return start - timedelta(minutes=1), told()
 
 
+@timed
 async def test_it_comes_once_and_within_five_seconds(tmp_path: Path, database_url: str) -> None:
     """That is what a reminder is for; two workers that both look must not both tell."""
     url = await make_database(database_url)

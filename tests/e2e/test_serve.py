@@ -22,7 +22,7 @@ import httpx
 import pytest
 
 from eventmanager.core.embedded import embedded_postgres
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, timed
 from tests.e2e.conftest import (
     EVERY_WAY,
     PROGRAM,
@@ -318,6 +318,7 @@ def sockets_of(pid: Pid) -> int:
     return count
 
 
+@timed
 @pytest.mark.parametrize("how", ["ended", "disabled"])
 def test_who_is_out_is_out_of_every_worker_within_a_second(
     shared: Server, fresh_database: str, capsys: pytest.CaptureFixture[str], how: str
@@ -474,6 +475,7 @@ def away(client: httpx.Client) -> Iterator[httpx.Response]:
     yield client.post("/api/auth/register", json=registration(f"new{uuid4().hex[:8]}"))
 
 
+@timed
 @needs_proc
 def test_a_database_that_hangs_does_not_hang_the_health_checks(restarted: Server) -> None:
     """A frozen disk or a paused machine answers nothing, not even a refusal."""

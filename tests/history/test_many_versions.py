@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from eventmanager.core.database import Database, Query
-from tests.conftest import MakeUser, User
+from tests.conftest import MakeUser, User, timed
 from tests.history.test_history import create
 
 MANY = 10_000
@@ -93,6 +93,7 @@ async def test_reading_and_changing_take_no_longer(long: Long) -> None:
         assert old < 1.5 * new, (method, old, new)
 
 
+@timed
 async def test_history_is_read_in_bounded_time(long: Long) -> None:
     """Its first page, its last, one version, a difference, its author, its past, and blame."""
     client = long.owner.client

@@ -40,7 +40,7 @@ from eventmanager.core.config import Settings
 from eventmanager.realtime.relay import CHANNEL
 from tests.conftest import User, started
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 20.0
 PATH = "/api/ws/notifications"
 _days = itertools.count()
 

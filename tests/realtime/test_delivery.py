@@ -14,7 +14,7 @@ from eventmanager.core.config import Settings
 from eventmanager.core.ids import SessionId, UserId, uuid7
 from eventmanager.realtime import relay
 from eventmanager.realtime.hub import NAMED_RECIPIENTS, Hub
-from tests.conftest import MakeUser, User
+from tests.conftest import MakeUser, User, timed
 from tests.realtime.conftest import (
     PATIENCE_SECONDS,
     Connection,
@@ -45,6 +45,7 @@ async def test_a_grant_reaches_its_user_on_another_worker(
     assert message["role"] == "Viewer"
 
 
+@timed
 async def test_a_wake_up_is_what_brings_the_news(
     two_workers: tuple[Worker, Worker], alice: User, bob: User
 ) -> None:
@@ -387,6 +388,7 @@ async def test_a_relay_that_loses_postgresql_listens_again(
         assert (await told(socket))["type"] == "permission_granted"
 
 
+@timed
 async def test_a_relay_survives_whatever_ends_its_connection(
     settings: Settings, aside: Connection, alice: User, bob: User
 ) -> None:

@@ -25,7 +25,7 @@ from eventmanager.messages.positions import read_position
 from eventmanager.realtime import hub as hub_module
 from eventmanager.realtime import protocol
 from eventmanager.realtime.hub import Hub
-from tests.conftest import User
+from tests.conftest import User, timed
 from tests.realtime.conftest import (
     Connection,
     Worker,
@@ -193,6 +193,7 @@ async def test_requests_have_their_turn_while_a_message_is_handed_out(
     assert seen == {0, 10, 20, 30}
 
 
+@timed
 async def test_sockets_of_an_ended_session_end_together(
     settings: Settings, alice: User, bob: User
 ) -> None:
@@ -208,6 +209,7 @@ async def test_sockets_of_an_ended_session_end_together(
         assert other.close_code is None
 
 
+@timed
 async def test_one_that_stops_reading_is_let_go_and_nobody_else_notices(
     settings: Settings, aside: Connection, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

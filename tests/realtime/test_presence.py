@@ -19,7 +19,7 @@ from eventmanager.realtime.presence import presences as presence
 from eventmanager.realtime.presence.presences import who
 from eventmanager.realtime.presence.stores import CHANNEL, WORDS, PostgresStore, Said, named, words
 from eventmanager.realtime.wire import State
-from tests.conftest import MakeUser, User
+from tests.conftest import MakeUser, User, timed
 from tests.realtime.conftest import (
     PATIENCE_SECONDS,
     Connection,
@@ -104,6 +104,7 @@ async def shared(owner: User, *users: User) -> str:
     return event_id
 
 
+@timed
 async def test_who_watches_an_event_sees_who_comes_and_goes(
     two_workers: tuple[Worker, Worker], alice: User, bob: User
 ) -> None:
@@ -222,6 +223,7 @@ async def test_who_may_read_an_event_later_sees_who_is_there(
         assert await listed(watching) in ({}, {alice.username: "editing"})
 
 
+@timed
 @pytest.mark.parametrize("ended", ["revoked", "deleted"])
 async def test_a_user_who_may_no_longer_read_an_event_is_gone_from_it(
     two_workers: tuple[Worker, Worker],
@@ -318,6 +320,7 @@ def fall_silent(one: Worker) -> None:
     presences._look = nothing
 
 
+@timed
 @pytest.mark.usefixtures("impatient")
 async def test_what_a_dead_worker_has_said_is_forgotten(
     two_workers: tuple[Worker, Worker], alice: User, bob: User
@@ -390,6 +393,7 @@ async def test_presence_goes_on_while_redis_is_away(
         await lists(watching, {carol.username: "editing", bob.username: "viewing"})
 
 
+@timed
 async def test_a_redis_that_hangs_holds_up_nobody(
     settings: Settings, redis_server: RedisServer, alice: User, bob: User
 ) -> None:
@@ -421,6 +425,7 @@ async def pinging(settings: Settings, *, seconds: float) -> AsyncIterator[Worker
             yield one
 
 
+@timed
 async def test_a_client_that_vanished_is_gone_once_it_answers_no_ping(
     settings: Settings, alice: User, bob: User
 ) -> None:
@@ -435,6 +440,7 @@ async def test_a_client_that_vanished_is_gone_once_it_answers_no_ping(
             await lists(watching, {}, seconds=3)
 
 
+@timed
 async def test_a_worker_that_stops_takes_its_users_along(
     settings: Settings, alice: User, bob: User
 ) -> None:
@@ -452,6 +458,7 @@ async def test_a_worker_that_stops_takes_its_users_along(
 GARBAGE = [b"nonsense", b"somebody 123,,", b"\xff\xfe", b"a b c", b"x " + b"0" * 32 + b",y"]
 
 
+@timed
 async def test_a_word_that_nobody_understands_hinders_nothing(
     settings: Settings, redis_server: RedisServer, aside: Connection, alice: User, bob: User
 ) -> None:

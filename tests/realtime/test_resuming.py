@@ -19,7 +19,7 @@ from eventmanager.core.errors import CursorExpired
 from eventmanager.messages.positions import write_position
 from eventmanager.messages.service import COUNTED, purge_messages
 from eventmanager.realtime import protocol, resuming, streams
-from tests.conftest import User
+from tests.conftest import User, timed
 from tests.realtime.conftest import (
     PATIENCE_SECONDS,
     Connection,
@@ -397,12 +397,14 @@ async def test_a_stream_says_now_and_then_that_it_lives(
     monkeypatch.setattr(streams, "COMMENT_SECONDS", 0.02)
     async with listening(here, bob) as events:
         assert events.response.headers["Content-Type"].startswith("text/event-stream")
-        await asyncio.sleep(0.2)
-        await stage(aside, bob.id, "some")
-        assert (await events.next())["event"] == "some"
-        assert events.comments > 3
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while events.comments < 4:
+                await stage(aside, bob.id, "some")
+                assert (await events.next())["event"] == "some"
+                await asyncio.sleep(0.1)
 
 
+@timed
 async def test_a_stream_ends_with_its_session(here: Worker, bob: User) -> None:
     """Within a second; and what comes next is refused."""
     async with listening(here, bob) as events:
@@ -413,6 +415,7 @@ async def test_a_stream_ends_with_its_session(here: Worker, bob: User) -> None:
         assert events.response.status_code == 401
 
 
+@timed
 async def test_a_stream_does_not_hold_up_a_server_that_stops(settings: Settings, bob: User) -> None:
     """Nor is it cut in the middle: it ends."""
     loop = asyncio.get_running_loop()

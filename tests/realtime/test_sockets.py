@@ -25,7 +25,7 @@ from eventmanager.realtime.subscriber import (
     Backlog,
     Subscriber,
 )
-from tests.conftest import User
+from tests.conftest import User, timed
 from tests.realtime.conftest import (
     PATH,
     Connection,
@@ -127,6 +127,7 @@ def test_an_entry_of_cors_origins_that_is_no_origin_is_refused_at_start(wrong: s
         Settings(_env_file=None, cors_origins=wrong)
 
 
+@timed
 async def test_a_socket_is_cut_when_its_session_ends(here: Worker, bob: User) -> None:
     """Within a second, on every worker; this one is not the one that ended it."""
     async with here.open(bob) as socket:
@@ -134,6 +135,7 @@ async def test_a_socket_is_cut_when_its_session_ends(here: Worker, bob: User) ->
         assert await close_code(socket, seconds=1) == 4401
 
 
+@timed
 async def test_a_socket_is_cut_when_its_user_is_disabled(
     here: Worker, aside: Connection, bob: User, alice: User
 ) -> None:
@@ -254,6 +256,7 @@ async def test_a_server_that_stops_says_so(settings: Settings, bob: User) -> Non
     assert await close_code(socket) == 1012
 
 
+@timed
 async def test_a_server_that_stops_does_not_wait_for_a_peer_that_does_not_read(
     settings: Settings, aside: Connection, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

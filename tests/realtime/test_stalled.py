@@ -12,7 +12,7 @@ from eventmanager.core import database as database_module
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database, Query, Transaction
 from eventmanager.core.errors import Unavailable
-from tests.conftest import User
+from tests.conftest import User, timed
 from tests.realtime.conftest import (
     Connection,
     close_code,
@@ -87,6 +87,7 @@ class Line:
             target.close()
 
 
+@timed
 async def test_a_server_that_falls_silent_is_soon_given_up(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +151,7 @@ async def test_sockets_go_on_after_the_server_fell_silent(
             line.reset()
 
 
+@timed
 async def test_requests_that_wait_for_a_lock_hold_up_no_news(
     settings: Settings, aside: Connection, alice: User, bob: User
 ) -> None:

@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from eventmanager.accounts import service
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
-from tests.conftest import MovableClock, User
+from tests.conftest import MovableClock, User, timed
 from tests.realtime.conftest import Connection, Worker, close_code, stage, told, until
 from tests.realtime.test_sockets import refusal
 
@@ -38,6 +38,7 @@ async def closed(opening: connect) -> tuple[int, str | None]:
         return await close_code(socket), socket.close_reason
 
 
+@timed
 async def test_a_ticket_opens_a_socket_as_its_session_at_any_worker(
     two_workers: tuple[Worker, Worker], aside: Connection, bob: User
 ) -> None:

@@ -419,11 +419,10 @@ async def test_what_a_process_was_at_when_it_died_is_told_by_another(
     await look(SOON)
     assert await reminded(alice) == []
     connection.terminate()
-    for _ in range(100):
-        await look(SOON)
-        if await reminded(alice):
-            break
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(20):
+        while not await reminded(alice):
+            await look(SOON)
+            await asyncio.sleep(0.02)
     assert len(await reminded(alice)) == 1
 
 

@@ -20,7 +20,7 @@ from eventmanager.scheduling.working_hours import (
     merged,
     open_stretches,
 )
-from tests.conftest import User, register, started
+from tests.conftest import User, register, started, timed
 
 # A Monday.
 NOW = datetime(2027, 1, 4, 8, 7, 30, tzinfo=UTC)
@@ -527,6 +527,7 @@ def test_it_finds_what_trying_everything_finds(seed: int) -> None:
     assert found_in(found) is (expected if found else Found.NONE)
 
 
+@timed
 def test_a_hundred_full_calendars_of_a_year_are_quick() -> None:
     """200,000 intervals and 105,000 starts; it takes a sixth of a second here."""
     choose = random.Random(7)

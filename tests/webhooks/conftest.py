@@ -22,7 +22,7 @@ from eventmanager.webhooks.lanes import Lanes
 from eventmanager.webhooks.sending import Sender
 from tests.conftest import User, register, started
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 20.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 

@@ -23,7 +23,7 @@ from eventmanager.webhooks.delivering import (
 from eventmanager.webhooks.lanes import Lanes
 from eventmanager.webhooks.sending import Sender
 from eventmanager.webhooks.service import notify
-from tests.conftest import User, started
+from tests.conftest import User, started, timed
 from tests.events.conftest import share
 from tests.webhooks.conftest import (
     OK,
@@ -208,6 +208,7 @@ async def test_a_message_for_many_webhooks_is_dispatched_in_parts(
     assert sorted(titles) == ["first"] * 5 + ["second"] * 5 + ["third"] * 5
 
 
+@timed
 async def test_who_finds_another_process_at_it_goes_on(
     ada: User, receiver: Receiver, steps: Steps
 ) -> None:
