@@ -17,9 +17,9 @@ install: $(VENV)/.installed  ## Build .venv
 serve: install  ## Serve http://127.0.0.1:8000, on an embedded PostgreSQL unless DATABASE_URL is set
 	@exec $(BIN)/eventmanager serve $(ARGS)
 
-# One process more than there are processors, since many tests wait for other processes.
+# Two processes for each processor, since many tests wait for something else.
 test: install  ## Run every test on a real PostgreSQL
-	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))') --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(4, 2 * (os.cpu_count() or 1)))') --dist loadfile --no-loadscope-reorder $(ARGS)
 
 oracle: install  ## Compare 20,000 random recurrence rules with two other engines
 	$(BIN)/python -m tests.recurrence.oracle

@@ -46,17 +46,27 @@ A machine that had something else to do breaks such a promise once; we do so eve
 _numbers = itertools.count(1)
 
 
-FIRST = ("tests/e2e/test_serve.py", "tests/postman/", "tests/e2e/")
-"""What takes longest, so that no process is left alone with it when the others have finished."""
+BUSY = ("tests/e2e/test_serve.py", "tests/postman/", "tests/e2e/")
+WAITING = ("tests/realtime/", "tests/client/", "tests/core/", "tests/webhooks/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files; `make test` hands out whole files, in order."""
+    """Begin with the files that take longest, each that is busy beside one that mostly waits.
 
-    def rank(item: pytest.Item) -> int:
-        return next((n for n, path in enumerate(FIRST) if item.nodeid.startswith(path)), len(FIRST))
+    `make test` hands out whole files, in order. So the processors have enough to do at any time,
+    but not too much, and no process is left alone with a long file when the others have finished.
+    """
 
-    items.sort(key=rank)
+    def file_of(item: pytest.Item) -> str:
+        return item.nodeid.partition("::")[0]
+
+    def those(prefixes: tuple[str, ...]) -> list[str]:
+        return list(dict.fromkeys(f for prefix in prefixes for f in files if f.startswith(prefix)))
+
+    files = list(dict.fromkeys(map(file_of, items)))
+    pairs = itertools.zip_longest(those(BUSY), those(WAITING))
+    order = {file: n for n, file in enumerate(itertools.chain(*pairs))}
+    items.sort(key=lambda item: order.get(file_of(item), len(order)))
 
 
 class MovableClock:
