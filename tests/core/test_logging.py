@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from eventmanager.core import logging
 from eventmanager.core.config import Settings
@@ -60,6 +61,16 @@ def test_logs_that_are_configured_anew_leave_no_file_open(logs: Path) -> None:
     assert "to the old one" in (logs / "app.log").read_text()
     assert "to the new one" not in (logs / "app.log").read_text()
     assert "to the new one" in (logs / "new" / "app.log").read_text()
+
+
+def test_a_logger_that_was_used_before_logs_as_is_configured_now(logs: Path) -> None:
+    """It keeps what it was made with, so that is changed and not replaced."""
+    log = structlog.get_logger("app")
+    log.info("before")
+    logging.configure(logs / "new", level="INFO", stdout=False)
+    with capture_logs() as captured:
+        log.info("now")
+    assert [line["event"] for line in captured] == ["now"]
 
 
 def _write(path: Path, worker: int, lines: int) -> None:

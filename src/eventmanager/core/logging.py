@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import orjson
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 LOGS: Final = ("app", "audit", "security")
 MAX_BYTES: Final = 10 * 1024 * 1024
@@ -48,12 +48,8 @@ def configure(directory: Path, *, level: str, stdout: bool) -> None:
         _hand_over(logger, logging.getLogger("app").handlers)
         logger.propagate = False
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.contextvars.merge_contextvars,
-            redact,
-            _render,
-        ],
+        # The same list each time: loggers keep the one that they were first used with.
+        processors=_PROCESSORS,
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -96,6 +92,14 @@ def _render(_: WrappedLogger, __: str, event: EventDict) -> tuple[tuple[str], Ma
     error = event.pop("exc_info", None)
     message = str(event.pop("event"))
     return (message,), {"extra": {"fields": event}, "exc_info": error}
+
+
+_PROCESSORS: Final[list[Processor]] = [
+    structlog.stdlib.filter_by_level,
+    structlog.contextvars.merge_contextvars,
+    redact,
+    _render,
+]
 
 
 class _JsonFormatter(logging.Formatter):
