@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
-from tests.e2e.conftest import ACCESS_SECRET, refusal
+from eventmanager.migrations import migrate
+from tests.e2e.conftest import ACCESS_SECRET, make_database, refusal
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,20 @@ def test_a_database_that_does_not_exist_is_named(tmp_path: Path, database_url: s
     """A typing error in the name is told apart from a server that is away."""
     url = urlsplit(database_url)._replace(path="/no_such_database").geturl()
     assert '"no_such_database" does not exist' in refusal(tmp_path, DATABASE_URL=url)
+
+
+async def test_a_database_of_a_newer_release_is_left_alone(
+    tmp_path: Path, database_url: str
+) -> None:
+    """Who goes back to an older release is told why it does not start."""
+    url = await make_database(database_url)
+    await migrate(url)
+    connection = await asyncpg.connect(url)
+    await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    line = await asyncio.to_thread(refusal, tmp_path, DATABASE_URL=url)
+    assert "newer release (revision 9999; this one has" in line
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == "9999"
+    await connection.close()
 
 
 async def test_a_wrong_password_is_one_line(tmp_path: Path) -> None:

@@ -15,19 +15,34 @@ from typing import Final
 
 import asyncpg
 
+from eventmanager.core.errors import EventManagerError
+
 # An arbitrary number that only this program uses: two starts at once migrate one after the other.
 ADVISORY_LOCK: Final = 7_305_809_155
+
+
+class NewerSchema(EventManagerError):
+    """The database was migrated by a newer release."""
+
+    title = "The database's schema is of a newer release"
 
 
 async def migrate(url: str) -> None:
     """Upgrade the database at `url` to the newest revision; mostly it is there already.
 
-    Raises `asyncpg` and operating system errors when the database cannot be reached.
+    Raises `NewerSchema`, which changes nothing, and `asyncpg` and operating system errors when the
+    database cannot be reached.
     """
     connection = await asyncpg.connect(url, timeout=10)
     try:
-        if await revision_of(connection) == newest_revision():
+        found, known = await revision_of(connection), _revisions()
+        if found == max(known):
             return
+        if found is not None and found not in known:
+            raise NewerSchema(
+                f"The database has the schema of a newer release (revision {found}; this one has "
+                f"{max(known)}). Run that release, or restore a backup made before it."
+            )
         # Alembic and all the models, which take most of a second to import.
         from eventmanager.migrations.upgrading import upgrade  # noqa: PLC0415
 
@@ -46,6 +61,11 @@ async def revision_of(connection: "asyncpg.Connection[asyncpg.Record]") -> str |
 
 
 def newest_revision() -> str:
-    """Return the revision of this release: each one's file begins with it."""
+    """Return the revision of this release."""
+    return max(_revisions())
+
+
+def _revisions() -> set[str]:
+    """Return all revisions up to this release's: each one's file begins with it."""
     scripts = (path.name for path in files(__package__).joinpath("versions").iterdir())
-    return max(name.partition("_")[0] for name in scripts if name[0].isdigit())
+    return {name.partition("_")[0] for name in scripts if name[0].isdigit()}
