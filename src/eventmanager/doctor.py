@@ -215,12 +215,10 @@ async def _news(read: Reading) -> Finding:
         return Finding("News", "told")
     waits = f"waits for {found.waiting_s:.0f} s for"
     if found.pid is None and found.gid is None:
-        return Finding(
-            "News",
-            f"{waits} a transaction of another user of the server",
-            "Grant pg_read_all_stats to the user of DATABASE_URL, and ask again.",
-        )
-    age = f"of database {found.database}, open for {found.age_s:.0f} s"
+        return Finding("News", f"{waits} a transaction that has just ended", "Ask again.")
+    age = f"of database {found.database}"
+    if found.age_s is not None:
+        age += f", open for {found.age_s:.0f} s"
     if found.gid is not None:
         return Finding(
             "News",

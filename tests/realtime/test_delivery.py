@@ -11,9 +11,12 @@ import pytest
 from eventmanager.accounts.models import GlobalRole
 from eventmanager.accounts.sessions import Caller
 from eventmanager.core.config import Settings
+from eventmanager.core.database import Database
 from eventmanager.core.ids import SessionId, UserId, uuid7
+from eventmanager.messages.queries import NEXT
+from eventmanager.realtime import hub as hub_module
 from eventmanager.realtime import relay
-from eventmanager.realtime.hub import NAMED_RECIPIENTS, Hub
+from eventmanager.realtime.hub import BATCH, NAMED_RECIPIENTS, Hub
 from tests.conftest import MakeUser, User, timed
 from tests.realtime.conftest import (
     PATIENCE_SECONDS,
@@ -282,6 +285,39 @@ async def test_a_lost_wake_up_only_delays(here: Worker, aside: Connection, bob: 
         await stage(aside, bob.id, "found", count=600)
         numbers = [(await told(socket, seconds=3))["data"]["number"] for _ in range(600)]
     assert numbers == list(range(1, 601))
+
+
+async def test_what_is_for_others_is_passed_over_in_steps(
+    here: Worker,
+    database: Database,
+    aside: Connection,
+    alice: User,
+    bob: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However much of it comes at once, no statement is asked to look through all of it."""
+    monkeypatch.setattr(hub_module, "LOOK", 10)
+    hub: Hub = here.app.state.news.hub
+    async with here.open(bob) as socket:
+        before = hub._cursor
+        await stage(aside, alice.id, "for another", count=300)
+        async with database.reading() as read:
+            (row,) = await read.all(
+                NEXT,
+                after_transaction=str(before.transaction_id),
+                after_position=before.number,
+                recipients=[bob.id],
+                limit=BATCH,
+                look=10,
+            )
+        places = await aside.fetch(
+            "SELECT position FROM messages WHERE recipients = ARRAY[$1::uuid] ORDER BY position",
+            alice.id,
+        )
+        assert (row["last_position"], row["more"]) == (places[9]["position"], True)
+        await stage(aside, bob.id, "at last")
+        # By itself it looks once a second: thirty steps must not wait for that.
+        assert (await told(socket, seconds=10))["type"] == "at last"
 
 
 async def test_redis_may_go_and_come_back(

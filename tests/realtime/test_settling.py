@@ -1,6 +1,7 @@
 """A transaction that is left open anywhere holds up news; then somebody says so."""
 
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import asyncpg
 import httpx
@@ -23,6 +24,15 @@ async def elsewhere(database_url: str) -> AsyncIterator[Connection]:
     await connection.close()
 
 
+@pytest.fixture
+async def reader(aside: Connection) -> AsyncIterator[str]:
+    """A role that may read all data, and nothing of what others do."""
+    name = f"reader_{uuid4().hex}"
+    await aside.execute(f"CREATE ROLE {name} IN ROLE pg_read_all_data")
+    yield name
+    await aside.execute(f"DROP ROLE {name}")
+
+
 async def news_of(client: httpx.AsyncClient) -> tuple[int, str, str]:
     """Return what health says."""
     answer = await client.get("/health")
@@ -30,8 +40,12 @@ async def news_of(client: httpx.AsyncClient) -> tuple[int, str, str]:
     return answer.status_code, health["status"], health["news"]["state"]
 
 
-async def found_by_the_doctor(settings: Settings) -> Finding:
-    """Return what it says about news."""
+async def found_by_the_doctor(settings: Settings, *, role: str = "") -> Finding:
+    """Return what it says about news, to a role that may not see everything."""
+    if role:
+        url = settings.database_url
+        url += f"{'&' if '?' in url else '?'}role={role}"
+        settings = settings.model_copy(update={"database_url": url})
     (finding,) = [one for one in await examine(settings) if one.what == "News"]
     return finding
 
@@ -40,6 +54,7 @@ async def test_what_holds_up_news_is_named(
     settings: Settings,
     aside: Connection,
     elsewhere: Connection,
+    reader: str,
     bob: User,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -60,6 +75,8 @@ async def test_what_holds_up_news_is_named(
         finding = await found_by_the_doctor(settings)
         assert f"process {pid} (forgetful) of database postgres" in finding.found
         assert f"pg_terminate_backend({pid})" in finding.advice
+        finding = await found_by_the_doctor(settings, role=reader)
+        assert finding.found.endswith(f"process {pid} (forgetful) of database postgres")
         await left_open.rollback()
         assert (await told(socket))["type"] == "late"
         await until(lambda: its.hold_up is None)

@@ -73,21 +73,37 @@ COMMITTED: Final = query(f"""
 """)
 
 # The next settled messages after a cursor, to the given recipients or, with null, to everybody. At
-# least one row, for the last settled message of all, if there is any, and whether younger ones wait
-# to be settled.
+# least one row, for how far was looked, if there was anything; whether there is `more` behind it;
+# and whether younger messages wait to be settled. However few of them are for the given ones, no
+# more than `look` are looked at, so that who has far to go gets there in steps.
 NEXT: Final = query(f"""
-    SELECT last.*,
+    SELECT CAST(CAST(reach.transaction_id AS text) AS bigint) AS last_transaction_id,
+           reach.position AS last_position, reach.more,
            EXISTS (SELECT FROM messages WHERE transaction_id >= s.xmin) AS unsettled,
            {_MESSAGE}, m.session_id,
            CASE WHEN m.muted = '{{}}' THEN m.recipients
                 ELSE ARRAY(SELECT r FROM unnest(m.recipients) r WHERE r <> ALL(m.muted))
                 END AS recipients
     FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin) s
-    LEFT JOIN ({_LAST}) last ON true
+    LEFT JOIN LATERAL (
+        SELECT coalesce(far.transaction_id, last.transaction_id) AS transaction_id,
+               coalesce(far.position, last.position) AS position,
+               far.position IS NOT NULL AS more
+        FROM (
+            SELECT transaction_id, position FROM messages WHERE transaction_id < s.xmin
+            ORDER BY transaction_id DESC, position DESC LIMIT 1
+        ) last
+        LEFT JOIN LATERAL (
+            SELECT transaction_id, position FROM messages
+            WHERE (transaction_id, position) > {_AFTER} AND transaction_id < s.xmin
+            ORDER BY transaction_id, position
+            OFFSET CAST(:look AS bigint) - 1 LIMIT 1
+        ) far ON true
+    ) reach ON true
     LEFT JOIN LATERAL (
         SELECT * FROM messages
         WHERE (transaction_id, position) > {_AFTER}
-          AND transaction_id < s.xmin
+          AND (transaction_id, position) <= (reach.transaction_id, reach.position)
           AND (CAST(:recipients AS uuid[]) IS NULL
                OR recipients && CAST(:recipients AS uuid[]))
         ORDER BY transaction_id, position
@@ -97,8 +113,8 @@ NEXT: Final = query(f"""
 """)
 
 # If messages have waited for more than so many seconds to be settled: how long, and for whom. That
-# is the oldest of all transactions of the server that have a number, in whichever database. Columns
-# of it are null where we may not see them.
+# is the oldest of all transactions of the server that have a number, in whichever database. Its age
+# is null where we may not see it.
 HOLD_UP: Final = query("""
     SELECT CAST(waiting.seconds AS float8) AS waiting_s, oldest.pid, oldest.gid,
            CAST(oldest.database AS text) AS database, oldest.application_name,
@@ -200,12 +216,13 @@ PURGE: Final = query("""
         DELETE FROM messages m USING oldest
         WHERE m.transaction_id = oldest.transaction_id AND m.position = oldest.position
           AND oldest.occurred_at < :before
-        RETURNING m.transaction_id, m.position
+        RETURNING m.transaction_id, m.position, m.recipients, m.muted
     ), remembered AS (
         INSERT INTO purge_marks (user_id, transaction_id, position)
-        SELECT DISTINCT ON (r.recipient_id) r.recipient_id, transaction_id, position
-        FROM purged JOIN receipts r USING (transaction_id, position)
-        ORDER BY r.recipient_id, transaction_id DESC, position DESC
+        SELECT DISTINCT ON (u.id) u.id, transaction_id, position
+        FROM purged JOIN LATERAL unnest(recipients) r (id) ON r.id <> ALL(muted)
+        JOIN users u ON u.id = r.id
+        ORDER BY u.id, transaction_id DESC, position DESC
         ON CONFLICT (user_id) DO UPDATE
         SET transaction_id = excluded.transaction_id, position = excluded.position
         WHERE (purge_marks.transaction_id, purge_marks.position)

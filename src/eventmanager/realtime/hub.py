@@ -26,6 +26,8 @@ from eventmanager.messages.types import NotificationType
 from eventmanager.realtime.subscriber import FAILED, NOTHING, STOPPING, Backlog, Subscriber
 
 BATCH: Final = 256
+LOOK: Final = 512
+"""How many messages are looked through at once for those who listen here."""
 ROUND: Final = 256
 """How many deliveries are made, in a few milliseconds, before the requests have their turn."""
 NAMED_RECIPIENTS: Final = 1000
@@ -172,11 +174,11 @@ class Hub:
                 self._sort(Message(dict(row)), row["recipients"], mail)
         finally:
             await self._hand_out(mail)
-        if len(messages) == BATCH:
-            self.wake()
-        else:
+        if len(messages) < BATCH:
             # What lies between is for others.
             self._cursor = max(self._cursor, last_of(rows[0]) or START)
+        if len(messages) == BATCH or rows[0]["more"]:
+            self.wake()
         self._forget_known()
         self._patience_s = self._until_next(unsettled=rows[0]["unsettled"])
         await self._admit(newcomers)
@@ -206,6 +208,7 @@ class Hub:
                 after_position=position,
                 recipients=users,
                 limit=BATCH,
+                look=LOOK,
             )
 
     def _sort(

@@ -27,8 +27,8 @@ _log = structlog.get_logger("app")
 class HoldUp:
     """For how long the oldest message has waited, and what is known of what it waits for.
 
-    A prepared transaction has a `gid` and no `pid`. Nothing is known where the database's user may
-    not see what others do.
+    A prepared transaction has a `gid` and no `pid`; without either, it has just ended. Its age is
+    unknown where the database's user may not see what others do (`pg_read_all_stats`).
     """
 
     waiting_s: float
