@@ -7,7 +7,7 @@ of two workers queue up for it in a known order, and let it go.
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -46,6 +46,17 @@ class Held:
                 assert not task.done(), task.result().text
                 await asyncio.sleep(0.005)
         return task
+
+    async def waited_for_by(self, write: Waiting) -> None:
+        """Return once a write that is under way waits here."""
+        self._waiting.append(write)
+        look = (
+            "SELECT bool_or(pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+            " FROM pg_stat_activity WHERE datname = current_database()"
+        )
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await self._connection.fetchval(look):
+                await asyncio.sleep(0.005)
 
     async def _count(self) -> int:
         # Else a transaction sees what it saw when it first looked.
@@ -225,6 +236,31 @@ async def test_versions_are_told_in_their_order_whoever_began_first(
     assert (await bulk).status_code == 200, (await bulk).text
     told = [m["data"]["version"] for m in await heard(bob, third) if m["type"] == "event_updated"]
     assert told == [2, 3]
+
+
+async def test_an_edit_behind_a_change_of_many_says_what_it_changed(
+    other_worker: FastAPI, alice: User, bob: User, database_url: str
+) -> None:
+    """Even if that began before another edit: its number is less than the event has already."""
+    first, second, third = sorted([await create(alice, hour) for hour in (9, 10, 11)])
+    await share(alice, third, bob, "Viewer")
+    url = f"/api/events/{third}"
+    async with AsyncExitStack() as later:
+        async with held(database_url, second) as before:
+            body = {"ids": [first, second, third], "changes": {"location": "Room 4"}}
+            bulk = await before.then(alice.client.patch("/api/events/batch", json=body))
+            edit = await at(other_worker, alice).patch(url, json={"title": "New"})
+            assert edit.json()["version"] == 2
+            queue = await later.enter_async_context(held(database_url, third))
+        await queue.waited_for_by(bulk)
+        late = await queue.then(at(other_worker, alice).patch(url, json={"description": "Why"}))
+    assert ((await bulk).status_code, (await late).json()["version"]) == (200, 4)
+    edits = [m for m in await heard(bob, third) if m["type"] == "event_updated"]
+    assert [[change["field"] for change in m["data"]["changes"]] for m in edits] == [
+        ["title"],
+        ["location"],
+        ["description"],
+    ]
 
 
 async def test_a_grant_is_told_after_what_came_before_it(

@@ -36,8 +36,7 @@ class Event(Base):
 
     `last_transaction_id` is the greatest number of all transactions that changed the event or its
     grants. Its messages stand at that number in the order of all, so that those of one event come
-    in the order of its changes, whichever transaction began first; and a statement that has waited
-    for the event knows by it whether what it joined to it is out of date.
+    in the order of its changes, whichever transaction began first.
     """
 
     __tablename__ = "events"

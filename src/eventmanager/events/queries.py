@@ -161,10 +161,11 @@ GET: Final = query(f"""
 _EXPECTED: Final = """(
     CAST(:versions AS integer[]) IS NULL OR e.version = ANY(CAST(:versions AS integer[])))"""
 
-# The event as it was when the statement began. OFFSET 0 keeps PostgreSQL from taking it for the
-# event itself, which it looks at again once it has waited for it.
+# The event as it was when the statement began: whoever changes it leaves another `xmin`, whoever
+# only locks it does not. OFFSET 0 keeps PostgreSQL from taking it for the event itself, which it
+# looks at again once it has waited for it.
 _SEEN: Final = """(
-    SELECT last_transaction_id FROM events WHERE id = :event_id OFFSET 0) seen"""
+    SELECT xmin FROM events WHERE id = :event_id OFFSET 0) seen"""
 
 # Changes what does not concern the time, in one statement; nothing if it had to wait for somebody
 # who has changed the event or its grants: what it would join to the event is from before.
@@ -180,7 +181,7 @@ EDIT: Final = query(f"""
             {CHANGED_NOW}
         FROM grants g, {_SEEN}
         WHERE e.id = :event_id AND e.deleted_at IS NULL
-          AND e.last_transaction_id = seen.last_transaction_id
+          AND e.xmin = seen.xmin
           AND g.event_id = e.id AND g.user_id = :caller_id AND g.role IN {MAY_EDIT}
           AND {_EXPECTED}
         RETURNING e.*
@@ -188,7 +189,7 @@ EDIT: Final = query(f"""
 """)
 
 # What locks the event `e` reads these columns, and is asked again if the row is stale; see `EDIT`.
-_LOCKED: Final = "e.*, e.last_transaction_id <> seen.last_transaction_id AS is_stale"
+_LOCKED: Final = "e.*, e.xmin <> seen.xmin AS is_stale"
 
 # Locks an event on which the caller has one of the roles.
 LOCK: Final = query(f"""
