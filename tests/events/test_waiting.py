@@ -55,7 +55,7 @@ class Held:
             " FROM pg_stat_activity WHERE datname = current_database()"
         )
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not await self._connection.fetchval(look):
+            while not await self._connection.fetchval(look):  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(0.005)
 
     async def _count(self) -> int:
