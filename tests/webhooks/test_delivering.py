@@ -275,23 +275,6 @@ async def test_without_webhooks_messages_are_passed_over(ada: User, steps: Steps
     assert not row["waiting"]
 
 
-async def test_a_restored_database_begins_at_its_present(
-    ada: User, receiver: Receiver, steps: Steps
-) -> None:
-    """Its transactions are counted anew there; a mark ahead of them must not silence webhooks."""
-    await webhook_of(ada, receiver.url)
-    ahead = query("""
-        WITH too AS (UPDATE webhooks SET active_since = '9000000000')
-        UPDATE dispatch_mark SET transaction_id = '9000000000'
-    """)
-    async with steps.database.reading() as read:
-        await read.first(ahead)
-    await steps.dispatch()
-    await event_of(ada, "after")
-    await steps.deliver()
-    assert len(receiver.received) == 1
-
-
 async def test_a_failure_is_tried_again_until_it_succeeds(
     ada: User, receiver: Receiver, steps: Steps
 ) -> None:

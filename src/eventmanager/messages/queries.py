@@ -42,11 +42,17 @@ def told(
 _TRANSACTION: Final = "CAST(CAST(:after_transaction AS text) AS xid8)"
 _AFTER: Final = f"({_TRANSACTION}, CAST(:after_position AS bigint))"
 # What is handed out is older than every running transaction; a cursor that is not was given out by
-# another database, or by this one before it was restored.
+# another database. So was one from before this one was restored, though its number may be any.
+_FOREIGN: Final = f"""
+    ({_TRANSACTION} >= pg_snapshot_xmin(pg_current_snapshot())
+     OR EXISTS (SELECT FROM numbering n
+                WHERE {_TRANSACTION} < n.transaction_id
+                   OR {_TRANSACTION} > n.transaction_id
+                      AND CAST(:after_position AS bigint) <= n.position))"""
 _EXPIRED: Final = f"""
     (EXISTS (SELECT FROM purge_marks p WHERE p.user_id = CAST(:caller_id AS uuid)
              AND (p.transaction_id, p.position) > {_AFTER})
-     OR {_TRANSACTION} >= s.xmin)"""
+     OR {_FOREIGN})"""
 
 # The message `m`, but for who is to be told.
 _MESSAGE: Final = """
@@ -158,14 +164,12 @@ BETWEEN: Final = query(f"""
 """)
 
 # Whether a cursor is too old for the caller, or of no message that has been read here.
-EXPIRED: Final = query(f"""
-    SELECT {_EXPIRED} AS expired FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin) s
-""")
+EXPIRED: Final = query(f"SELECT {_EXPIRED} AS expired")
 
 # Moves on how far the caller has read, unless the cursor is of no message that has been read here.
 READ: Final = query(f"""
     WITH known AS (
-        SELECT {_TRANSACTION} < pg_snapshot_xmin(pg_current_snapshot()) AS is_ours
+        SELECT NOT {_FOREIGN} AS is_ours
     ), moved AS (
         INSERT INTO read_marks (user_id, transaction_id, position)
         SELECT CAST(:caller_id AS uuid), {_TRANSACTION}, CAST(:after_position AS bigint)
@@ -179,7 +183,8 @@ READ: Final = query(f"""
 """)
 
 # How many settled messages of what others did the caller has not read, up to a limit; and the last
-# settled message of all, or the last that was purged of the caller's, if there was any.
+# settled message of all, or the last that was purged of the caller's, or before this database was
+# restored, if there was any.
 UNREAD: Final = query(f"""
     SELECT last.*, unread.unread FROM (
       SELECT count(*) AS unread FROM (
@@ -200,6 +205,9 @@ UNREAD: Final = query(f"""
             UNION ALL
             SELECT CAST(CAST(transaction_id AS text) AS bigint), position
             FROM purge_marks WHERE user_id = :caller_id
+            UNION ALL
+            SELECT CAST(CAST(transaction_id AS text) AS bigint), position
+            FROM numbering WHERE position > 0
         ) either
         ORDER BY last_transaction_id DESC, last_position DESC LIMIT 1
     ) last ON true

@@ -1,4 +1,4 @@
-"""Brings a database to the schema of this release, once, under a lock.
+"""Brings a database to the schema of this release, once, under a lock, and its numbers in line.
 
 After a change of the models, a new revision is written by Alembic's comparison with a migrated
 database at `url`:
@@ -16,6 +16,7 @@ from typing import Final
 import asyncpg
 
 from eventmanager.core.errors import EventManagerError
+from eventmanager.migrations.renumbering import renumber
 
 # An arbitrary number that only this program uses: two starts at once migrate one after the other.
 ADVISORY_LOCK: Final = 7_305_809_155
@@ -30,24 +31,26 @@ class NewerSchema(EventManagerError):
 async def migrate(url: str) -> None:
     """Upgrade the database at `url` to the newest revision; mostly it is there already.
 
+    One that was restored on another server is brought in line; see `renumbering`.
+
     Raises `NewerSchema`, which changes nothing, and `asyncpg` and operating system errors when the
     database cannot be reached.
     """
     connection = await asyncpg.connect(url, timeout=10)
     try:
         found, known = await revision_of(connection), _revisions()
-        if found == max(known):
-            return
         if found is not None and found not in known:
             raise NewerSchema(
                 f"The database has the schema of a newer release (revision {found}; this one has "
                 f"{max(known)}). Run that release, or restore a backup made before it."
             )
-        # Alembic and all the models, which take most of a second to import.
-        from eventmanager.migrations.upgrading import upgrade  # noqa: PLC0415
+        if found != max(known):
+            # Alembic and all the models, which take most of a second to import.
+            from eventmanager.migrations.upgrading import upgrade  # noqa: PLC0415
 
-        await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
-        await asyncio.to_thread(upgrade, url)
+            await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
+            await asyncio.to_thread(upgrade, url)
+        await renumber(connection)
     finally:
         await connection.close()
 

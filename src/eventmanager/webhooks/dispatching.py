@@ -28,9 +28,6 @@ async def dispatch(db: Database, now: datetime) -> bool:
         mark = await tx.first(queries.HELD_MARK)
         if mark is None:
             return False
-        if mark["is_foreign"]:
-            await tx.first(queries.BEGIN_ANEW)
-            return False
         if await tx.first(queries.PASS_OVER):
             return False
         rows = await tx.all(

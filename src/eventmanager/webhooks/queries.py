@@ -59,27 +59,16 @@ ROTATE: Final = query(f"""
     RETURNING {_WEBHOOK}
 """)
 
-# Where the looking goes on: the mark, held, if there are settled messages after it. It is of
-# another database if it is not settled itself; this one was restored from that.
+# Where the looking goes on: the mark, held, if there are settled messages after it.
 HELD_MARK: Final = query("""
-    SELECT CAST(d.transaction_id AS text) AS transaction_id, d.position,
-           d.transaction_id >= s.xmin AS is_foreign
-    FROM dispatch_mark d, (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin) s
-    WHERE d.transaction_id >= s.xmin OR (
+    SELECT CAST(d.transaction_id AS text) AS transaction_id, d.position
+    FROM dispatch_mark d
+    WHERE (
         SELECT true FROM messages m
         WHERE (m.transaction_id, m.position) > (d.transaction_id, d.position)
-          AND m.transaction_id < s.xmin
+          AND m.transaction_id < pg_snapshot_xmin(pg_current_snapshot())
         ORDER BY m.transaction_id, m.position LIMIT 1)
     FOR UPDATE OF d SKIP LOCKED
-""")
-
-# Begins at the present, for the mark and for every webhook.
-BEGIN_ANEW: Final = query("""
-    WITH webhooks_too AS (UPDATE webhooks SET active_since = pg_current_xact_id())
-    UPDATE dispatch_mark
-    SET transaction_id = CAST(CAST(CAST(CAST(
-            pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) - 1 AS text) AS xid8),
-        position = 9223372036854775807
 """)
 
 # Passes over all settled messages while nobody has an active webhook. One that is being created
