@@ -376,7 +376,7 @@ async def test_all_queues_together_are_bounded(monkeypatch: pytest.MonkeyPatch) 
     assert await other.ended is TOO_SLOW
     assert not one.ended.done()
     assert backlog.bytes == 600
-    one.forget()
+    one.end(TOO_SLOW)
     assert backlog.bytes == 0
 
 
