@@ -459,6 +459,12 @@ def test_an_error_of_a_socket_has_the_code_of_its_kind() -> None:
     error = error_of_close(SESSION_ENDED.code, SESSION_ENDED.reason)
     assert isinstance(error, Unauthorized)
     assert (error.status, error.code) == (401, "session_ended")
+    assert isinstance(error_of_close(4429, "rate_limited"), RateLimited)
+
+
+def test_who_asks_too_often_comes_again_later() -> None:
+    """Also where only the close says so: it is no end."""
+    assert 0 < max(lost(4429)) <= 0.25
 
 
 class Listener:

@@ -62,6 +62,24 @@ async def test_what_has_no_key_is_not_sent_again(line: Line, alice: User, bob: U
         assert len(await client.events.permissions(made.id)) == 1
 
 
+async def test_a_change_of_what_one_has_seen_is_not_sent_again(
+    line: Line, alice: User, bob: User
+) -> None:
+    """If it was done, it was itself what has changed that since: a refusal would be a lie."""
+    async with AsyncClient(line.url, **options(alice)) as client:
+        made = await client.events.create(title="Ours", start_time=NINE, end_time=NINE + HOUR)
+        await client.events.share(made.id, {"user_id": bob.id, "role": "Viewer"})
+        seen = (await client.events.permissions(made.id)).etag
+        line.loses_answers = 1
+        with pytest.raises(Unreachable):
+            await client.events.change_role(made.id, bob.id, "Editor", if_match=seen)
+        roles = {one.user_id: one.role for one in await client.events.permissions(made.id)}
+        assert roles[bob.id] == "Editor"
+        line.loses_answers = 1
+        again = await client.events.change_role(made.id, bob.id, "Viewer")
+        assert (again.role, line.loses_answers) == ("Viewer", 0)
+
+
 @timed
 async def test_a_server_that_is_away_is_waited_for(line: Line, alice: User) -> None:
     """As long as it is patient, and no longer."""

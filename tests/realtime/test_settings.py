@@ -2,17 +2,29 @@
 
 import asyncio
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
+from eventmanager.core.config import Settings
 from eventmanager.messages.quiet import QuietHours
 from tests.conftest import MakeUser, User
-from tests.realtime.conftest import Connection, Worker, make_event, share, stage, told, until
+from tests.realtime.conftest import (
+    Connection,
+    Worker,
+    make_event,
+    share,
+    stage,
+    told,
+    until,
+    worker,
+)
 from tests.realtime.test_sockets import narrow
 
 SETTINGS = "/api/me/notification-settings"
 LIST = "/api/notifications"
+GOODBYE = b"\x88\x80\x00\x00\x00\x00"
 NIGHT = {"start": "22:00", "end": "07:00", "time_zone": "Europe/Berlin"}
 
 
@@ -128,6 +140,44 @@ async def test_a_long_night_is_told_as_fast_as_it_is_taken(
         await stage(aside, bob.id, "morning")
         assert (await told(slow))["type"] == "morning"
         stalled.transport.abort()
+
+
+@pytest.mark.parametrize("how", ["stream", "socket"])
+async def test_who_leaves_while_the_night_is_told_leaves_nothing_behind(
+    settings: Settings, aside: Connection, bob: User, how: str
+) -> None:
+    """What waited for them would count for ever against what may wait for all."""
+    await bob.client.put(SETTINGS, json={"quiet_hours": around_now()})
+    async with worker(settings, send_buffer_bytes=4096) as one:
+        hub = one.app.state.news.hub
+        raw = narrow(one.port)
+        if how == "stream":
+            token = bob.client.headers["Authorization"]
+            request = f"GET {LIST}/stream HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n"
+            raw.send(request.encode())
+            leave = close = raw.close
+        else:
+            client = await one.open(bob, sock=raw, max_queue=1)
+            leave, close = partial(client.transport.write, GOODBYE), client.transport.abort
+        try:
+            await until(lambda: len(hub.subscribers()) == 1)
+            (subscriber,) = hub.subscribers()
+            await stage(aside, bob.id, "at night", count=400, size=5_000)
+            await until(lambda: subscriber.held is not None)
+            await bob.client.put(SETTINGS, json={})
+            await until(lambda: subscriber.is_behind)
+            assert night_is_told()
+            leave()
+            await until(lambda: not hub.subscribers())
+            await until(lambda: not night_is_told())
+            assert hub._backlog.bytes == 0
+        finally:
+            close()
+
+
+def night_is_told() -> bool:
+    """Tell whether somebody is being told what has waited in quiet hours."""
+    return any("_end_quiet" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
 def around_now() -> dict[str, str]:

@@ -14,6 +14,7 @@ from websockets.typing import Subprotocol
 
 from eventmanager.core.config import Settings
 from eventmanager.core.ids import SessionId, UserId, uuid7
+from eventmanager.core.limits.rates import parse_rates
 from eventmanager.messages.letters import MSGPACK, Letter
 from eventmanager.messages.positions import write_position
 from eventmanager.realtime import protocol
@@ -346,6 +347,36 @@ async def test_a_page_can_read_why_its_socket_is_refused(
         assert (line["event"], line["code"], line["status"]) == ("refused", reason, 401)
 
 
+async def test_a_page_can_read_that_its_address_asks_too_often(
+    settings: Settings, bob: User
+) -> None:
+    """As it reads any refusal; whoever can read a 429 is told when to come again."""
+    strict = settings.model_copy(
+        update={"rate_limit_enabled": True, "rate_limit_default": parse_rates("1/minute")}
+    )
+    async with worker(strict) as one:
+        async with one.client(bob) as client:
+            assert (await client.get("/api/me")).status_code == 200
+        ours = {"Origin": f"http://127.0.0.1:{one.port}"}
+        for query, headers in (("", ours), ("ticket=any", {})):
+            async with connect(
+                f"{one.url}?{query}",
+                additional_headers=headers,
+                subprotocols=[Subprotocol(MSGPACK)],
+                proxy=None,
+            ) as socket:
+                assert socket.subprotocol == MSGPACK
+                assert await close_code(socket) == 4429
+                assert socket.close_reason == "rate_limited"
+        # To a page of another origin nothing is opened.
+        for headers in ({}, {"Origin": "https://evil.example"}):
+            with pytest.raises(InvalidStatus) as refused:
+                await one.open(bob, headers=headers)
+            response = refused.value.response
+            assert (response.status_code, response.headers["RateLimit-Remaining"]) == (429, "0")
+            assert int(response.headers["Retry-After"]) > 0
+
+
 async def test_a_subscribers_queue_is_bounded() -> None:
     """In number and in bytes; what is beyond ends the socket and frees what it held."""
     for size, fits in ((1, QUEUED_MESSAGES), (QUEUED_BYTES // 4, 4)):
@@ -376,7 +407,7 @@ async def test_all_queues_together_are_bounded(monkeypatch: pytest.MonkeyPatch) 
     assert await other.ended is TOO_SLOW
     assert not one.ended.done()
     assert backlog.bytes == 600
-    one.forget()
+    one.end(TOO_SLOW)
     assert backlog.bytes == 0
 
 

@@ -89,7 +89,8 @@ def write(
     """Return a call that changes something, done once however often it is sent.
 
     That is so by its `Idempotency-Key`, drawn unless the caller has one. Where a route takes none
-    (`once=False`) only a PUT can be sent again, and a key of the caller's is refused.
+    (`once=False`) a key of the caller's is refused, and only a PUT can be sent again; not with
+    `if_match`, since what it names would be changed by the PUT itself.
     """
     if key is not None and not once:
         raise ValueError("This takes no idempotency_key: it is not done once")
@@ -99,7 +100,7 @@ def write(
         headers[_KEY] = key or uuid4().hex
     if if_match is not None:
         headers["If-Match"] = f'"{if_match}"' if isinstance(if_match, int) else if_match
-    repeatable = once or is_rehearsed or method in _IDEMPOTENT
+    repeatable = once or is_rehearsed or (method in _IDEMPOTENT and if_match is None)
     return Call(method, path, read, query, body, headers=headers, repeatable=repeatable)
 
 

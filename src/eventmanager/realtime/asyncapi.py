@@ -56,7 +56,8 @@ CLOSE_CODES: Final[Mapping[int, str]] = {
     " connect.",
     4410: "What came after the cursor is no longer kept: begin again with `GET /api/sync`.",
     4422: "As 422 to the handshake, in a browser: the cursor is none.",
-    4429: "As 429 to the handshake, in a browser: too many sockets are open.",
+    4429: "As 429 to the handshake, in a browser: too many sockets are open (`too_many_sockets`),"
+    " or its address asks too often (`rate_limited`). Try again later.",
     4503: "As 503 to the handshake, in a browser: try again shortly.",
 }
 

@@ -23,7 +23,14 @@ from eventmanager.messages.positions import START, Position
 from eventmanager.messages.schemas import Message
 from eventmanager.messages.service import last_of, quiet_users
 from eventmanager.messages.types import NotificationType
-from eventmanager.realtime.subscriber import FAILED, NOTHING, STOPPING, Backlog, Subscriber
+from eventmanager.realtime.subscriber import (
+    FAILED,
+    NOTHING,
+    STOPPING,
+    Backlog,
+    Ending,
+    Subscriber,
+)
 
 BATCH: Final = 256
 LOOK: Final = 512
@@ -39,6 +46,8 @@ POLL_SECONDS: Final = 1.0
 SETTLING_SECONDS: Final = 0.03
 SETTLING_MOST_SECONDS: Final = 0.25
 REST_SECONDS: Final = 0.01
+LEFT: Final = Ending(1000, "left")
+"""Said to nobody: the socket is over."""
 _GIVING_ACCESS: Final = {NotificationType.PERMISSION_GRANTED, NotificationType.EVENT_RESTORED}
 
 _log = structlog.get_logger("app")
@@ -118,7 +127,8 @@ class Hub:
                 raise Unavailable from error
             yield subscriber
         finally:
-            subscriber.forget()
+            # Whoever still tells it something, as what has waited in quiet hours, must not go on.
+            subscriber.end(LEFT)
             self._newcomers.pop(subscriber, None)
             of_user = self._subscribers.get(user_id, set())
             of_user.discard(subscriber)

@@ -17,10 +17,10 @@ from eventmanager.accounts.access import (
 )
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
-from eventmanager.core.errors import EventManagerError, ForeignOrigin, Unauthenticated
+from eventmanager.core.errors import EventManagerError, Unauthenticated
+from eventmanager.core.handshakes import can_read_problem, check_origin, close
 from eventmanager.core.http import Db, errors
 from eventmanager.core.ids import uuid7
-from eventmanager.core.problems import record, status_of
 from eventmanager.messages import service
 from eventmanager.messages.cursors import EXPIRED, After
 from eventmanager.messages.letters import MSGPACK
@@ -30,13 +30,10 @@ from eventmanager.messages.schemas import (
 )
 from eventmanager.realtime.answering import Answering
 from eventmanager.realtime.news import News
-from eventmanager.realtime.origin import check_origin
 from eventmanager.realtime.resuming import letters, missed
 from eventmanager.realtime.sockets import attend
 from eventmanager.realtime.streams import EventStream
 from eventmanager.realtime.subscriber import Subscriber
-
-DENIAL_EXTENSION: Final = "websocket.http.response"
 
 router: Final = APIRouter(prefix="/api/notifications", tags=["notifications"])
 socket: Final = APIRouter()
@@ -103,13 +100,12 @@ async def notifications(websocket: WebSocket) -> None:
     bind_contextvars(request_id=request_id)
     database: Database = websocket.app.state.database
     packed = MSGPACK in websocket.scope.get("subprotocols", ())
-    subprotocol = MSGPACK if packed else None
     try:
         caller = await _caller(websocket)
         after = await _resumed(websocket, database, caller=caller)
         news: News = websocket.app.state.news
         async with news.hub.subscribed(caller, after=after) as subscriber:
-            await websocket.accept(subprotocol)
+            await websocket.accept(MSGPACK if packed else None)
             _log.info("socket_opened", path=websocket.url.path)
             began = time.monotonic()
             answering = Answering(database, subscriber, presences=news.presences, packed=packed)
@@ -126,28 +122,13 @@ async def notifications(websocket: WebSocket) -> None:
             seconds = round(time.monotonic() - began, 1)
             _log.info("socket_closed", path=websocket.url.path, code=code, seconds=seconds)
     except EventManagerError as error:
-        if _can_read(websocket, error):
+        if can_read_problem(websocket):
             raise
-        record(websocket, error)
-        await websocket.accept(subprotocol)
-        await websocket.close(4000 + status_of(error), error.code)
+        await close(websocket, error)
 
 
 # Starlette's own route: FastAPI's would hold several KiB more for as long as a socket is open.
 socket.add_websocket_route("/api/ws/notifications", notifications)
-
-
-def _can_read(websocket: WebSocket, refusal: EventManagerError) -> bool:
-    """Tell whether a refusal of the handshake can be said as a problem.
-
-    Not every server can. And browsers, which alone send an origin or need a ticket, tell a page
-    nothing of it, so that it would come again with a bad cursor for ever. To a page of another
-    origin nothing is opened, and nothing said.
-    """
-    if DENIAL_EXTENSION not in websocket.scope.get("extensions", {}):
-        return False
-    is_browser = "origin" in websocket.headers or "ticket" in websocket.query_params
-    return not is_browser or isinstance(refusal, ForeignOrigin)
 
 
 async def _caller(websocket: WebSocket) -> Caller:

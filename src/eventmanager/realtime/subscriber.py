@@ -199,10 +199,6 @@ class Subscriber:
         """Close the socket; what is queued is dropped."""
         if not self.ended.done():
             self.ended.set_result(ending)
-        self.forget()
-
-    def forget(self) -> None:
-        """Drop what is queued."""
         self._empty()
         self._backlog.bytes -= self._bytes
         self._bytes = 0

@@ -9,14 +9,14 @@ from typing import Final
 import structlog
 from fastapi.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-from eventmanager.core import problems
+from eventmanager.core import handshakes, problems
 from eventmanager.core.errors import RateLimited
 from eventmanager.core.limits.limiter import DEFAULT, Limiter
 from eventmanager.core.limits.windows import Standing
 
 _SPARED: Final = frozenset({"health", "docs", "redoc", "openapi.json"})
-_TRY_AGAIN_LATER: Final = 1013
 _TURN: Final = "turn"
 
 _security = structlog.get_logger("security")
@@ -50,7 +50,7 @@ class RateLimits:
     A client is its address, `scope["client"]`, and nothing it sends: `core.proxies` alone may let
     a header change that. `named` maps paths to the name of the limit of a POST to them, None where
     that depends on the body: the route then calls `count`. A WebSocket's handshake counts as one
-    request.
+    request; to who can't read a 429 to it, it is a close with 4429.
     """
 
     def __init__(self, app: ASGIApp, *, limiter: Limiter, named: Mapping[str, str | None]) -> None:
@@ -138,9 +138,11 @@ class _Turn:
 async def _refuse(
     scope: Scope, receive: Receive, send: Send, *, error: RateLimited, turn: _Turn
 ) -> None:
-    if scope["type"] == "websocket" and "websocket.http.response" not in scope["extensions"]:
-        await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
-        return
+    if scope["type"] == "websocket":
+        websocket = WebSocket(scope, receive, send)
+        if not handshakes.can_read_problem(websocket):
+            await handshakes.close(websocket, error)
+            return
     response = await problems.refusal(HTTPConnection(scope), error)
     response.raw_headers += turn.headers()
     await response(scope, receive, send)
