@@ -150,17 +150,37 @@ COUNT_MAILS: Final = query("""
 
 # What there is to be said of an occurrence, if it is where it was, is not over, and its reader
 # still wants to be reminded of it by email.
+#
+# Where its series has it no more, a half that was split from it may have it, whose reminders know
+# that it was told and don't tell it again. There it is what starts at the same time, since an edit
+# that splits may rename it. Halves are found among their owner's events, which are indexed.
 STILL_TRUE: Final = query(f"""
+    WITH RECURSIVE halves AS (
+        SELECT id, owner_id FROM events WHERE id = :event_id
+        UNION ALL
+        SELECT e.id, e.owner_id
+        FROM halves JOIN events e ON e.owner_id = halves.owner_id AND e.split_from = halves.id
+        WHERE NOT EXISTS (
+            SELECT FROM occurrences
+            WHERE event_id = :event_id AND recurrence_id = :recurrence_id)
+    )
     SELECT u.username, u.email, r.minutes_before, o.recurrence_id, o.start_time, o.end_time,
            o.start_time - r.minutes_before * interval '1 minute' AS due_at,
            {own("title")} AS title, {own("location")} AS location, e.time_zone, e.all_day
-    FROM reminders r
+    FROM halves
+    JOIN reminders r ON r.event_id = halves.id AND r.user_id = :user_id
+        AND r.minutes_before = :minutes_before AND r.channel = 'email'
     JOIN users u ON u.id = r.user_id AND u.is_active
     JOIN events e ON e.id = r.event_id AND e.deleted_at IS NULL
-    JOIN occurrences o ON o.event_id = r.event_id AND o.recurrence_id = :recurrence_id
-    WHERE r.event_id = :event_id AND r.user_id = :user_id
-      AND r.minutes_before = :minutes_before AND r.channel = 'email'
-      AND o.start_time = :start_time AND o.end_time > :now AND {own("status")} <> 'cancelled'
+    CROSS JOIN LATERAL (
+        SELECT * FROM occurrences
+        WHERE event_id = r.event_id AND override IS NULL AND recurrence_id = :start_time
+        UNION ALL
+        SELECT * FROM occurrences
+        WHERE event_id = r.event_id AND override IS NOT NULL AND start_time = :start_time
+    ) o
+    WHERE (o.recurrence_id = :recurrence_id OR o.event_id <> :event_id)
+      AND o.end_time > :now AND {own("status")} <> 'cancelled'
 """)
 
 # Tells readers of occurrences; who is told of the same is told by the same message.
