@@ -285,6 +285,21 @@ async def test_a_user_gets_so_many_emails_an_hour(
     assert len(await jobs(database, alice)) == 1
 
 
+async def test_where_two_hours_meet_a_user_gets_twice_as_many_emails_and_no_more(
+    alice: User, look: Look, database: Database
+) -> None:
+    """So the settings say: an hour begins with its first mail, and the next may follow at once."""
+    # One begins the hour; the others come in its last minutes and in the first of the next.
+    for after in (0, *range(55, 65)):
+        created = await event(alice, 10, at=SOON + minutes(after))
+        await by_email(database, created["id"])
+    counts = []
+    for after in (0, 59, 64):
+        await look(SOON - minutes(10) + minutes(after))
+        counts.append(len(await jobs(database, alice)))
+    assert counts == [1, PER_HOUR - 1, PER_HOUR]
+
+
 async def test_mails_and_marks_stand_or_fall_together(
     alice: User, look: Look, database: Database
 ) -> None:

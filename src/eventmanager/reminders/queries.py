@@ -133,7 +133,8 @@ LOOK: Final = query(f"""
 """)  # built from constants of this module
 
 # Counts emails that users are to get, and answers how many that makes in the hour, in which each
-# one's begins with the first. In the order of all, since the rows are held until the commit.
+# one's begins with the first: where two hours meet, up to twice as many may come within minutes. In
+# the order of all, since the rows are held until the commit.
 COUNT_MAILS: Final = query("""
     INSERT INTO mail_counts AS c (user_id, since, mails)
     SELECT u.id, :now, added.mails
