@@ -1,7 +1,7 @@
 """Reminders by email and to webhooks, from the look to the mail server."""
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,6 +14,7 @@ from eventmanager.core.config import Settings
 from eventmanager.core.database import Database, query
 from eventmanager.core.ids import uuid7
 from eventmanager.core.smtp import SmtpServer
+from eventmanager.core.time import rfc3339
 from eventmanager.reminders.mailing import JOB, mailing
 from eventmanager.worker import background
 from tests.conftest import User
@@ -146,6 +147,106 @@ async def test_a_mail_of_what_is_not_so_any_more_is_not_sent(
     assert await sent(database, payload, at=SOON) == []
 
 
+async def split(user: User, event_id: str, start: datetime, **fields: Any) -> str:
+    """Split a series at an occurrence, and return the second half."""
+    path = f"/api/events/{event_id}/occurrences/{rfc3339(start)}"
+    answer = await user.client.patch(path, params={"scope": "following"}, json=fields)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["split_from"] == event_id
+    half: str = answer.json()["id"]
+    return half
+
+
+@pytest.mark.parametrize("days", [[1], [1, 2], [2]], ids=["before", "twice", "at it"])
+async def test_a_mail_that_waits_is_sent_though_its_series_is_split(
+    alice: User, look: Look, database: Database, days: list[int]
+) -> None:
+    """The second half knows that it was told, and would not tell it again."""
+    created = await event(alice, 10, recurrence_pattern="FREQ=DAILY;COUNT=5")
+    await by_email(database, created["id"])
+    third = SOON + timedelta(days=2)
+    await look(third - minutes(10))
+    payload = (await jobs(database, alice))[-1]
+    half = created["id"]
+    for day in days:
+        half = await split(alice, half, SOON + timedelta(days=day), title=f"From {day}")
+    assert await sent(database, payload, at=third) == [f"From {days[-1]} starts now"]
+    await look(third)
+    assert await jobs(database, alice) == []
+
+
+async def test_a_mail_of_what_was_moved_is_sent_though_its_series_is_split(
+    alice: User, look: Look, database: Database
+) -> None:
+    """Its name is another one where the split was made with its times."""
+    created = await event(alice, 10, recurrence_pattern="FREQ=DAILY;COUNT=5")
+    await by_email(database, created["id"])
+    second = SOON + timedelta(days=1)
+    there = second + minutes(90)
+    await moved(alice, created["id"], there, f"/occurrences/{rfc3339(second)}")
+    await look(there - minutes(10))
+    payload = (await jobs(database, alice))[-1]
+    end = there + minutes(30)
+    times = {"start_time": there.isoformat(), "end_time": end.isoformat()}
+    await split(alice, created["id"], second, **times)
+    assert await sent(database, payload, at=there) == ["Standup starts now"]
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["split with other times", "moved", "cancelled", "deleted", "not wanted", "revoked", "binned"],
+)
+async def test_a_mail_of_what_a_half_has_no_more_is_not_sent(
+    alice: User, bob: User, look: Look, database: Database, what: str
+) -> None:
+    """As of an event that was not split."""
+    created = await event(alice, recurrence_pattern="FREQ=DAILY;COUNT=5")
+    await share(alice, created["id"], bob, "Viewer")
+    await changed(bob, created["id"], reminders=told(10))
+    await by_email(database, created["id"])
+    second = SOON + timedelta(days=1)
+    await look(second - minutes(10))
+    payload = (await jobs(database, bob))[-1]
+    later = second + minutes(30)
+    times = {"start_time": later.isoformat(), "end_time": (later + minutes(60)).isoformat()}
+    fields = times if what == "split with other times" else {"title": "Retro"}
+    half = await split(alice, created["id"], second, **fields)
+    occurrence = f"/occurrences/{rfc3339(second)}"
+    path = f"/api/events/{half}"
+    if what == "split with other times":
+        await look(later - minutes(10))
+        [again] = await jobs(database, bob)
+        assert await sent(database, again, at=later) == ["Standup starts now"]
+    else:
+        assert await sent(database, payload, at=second) == ["Retro starts now"]
+    if what == "moved":
+        await moved(alice, half, later, occurrence)
+    elif what == "cancelled":
+        await changed(alice, half, occurrence, status="cancelled")
+    elif what == "deleted":
+        await alice.client.delete(f"{path}{occurrence}")
+    elif what == "not wanted":
+        await changed(bob, half, reminders=[])
+    elif what == "revoked":
+        await alice.client.delete(f"{path}/permissions/{bob.id}")
+    elif what == "binned":
+        await alice.client.delete(path)
+    assert await sent(database, payload, at=second) == []
+
+
+async def test_a_mail_of_what_was_deleted_is_not_sent_when_its_series_is_split_later(
+    alice: User, look: Look, database: Database
+) -> None:
+    """That its series has it no more need not mean that a half has it."""
+    created = await event(alice, 10, recurrence_pattern="FREQ=DAILY;COUNT=5")
+    await by_email(database, created["id"])
+    await look(SOON - minutes(10))
+    [payload] = await jobs(database, alice)
+    await alice.client.delete(f"/api/events/{created['id']}/occurrences/{rfc3339(SOON)}")
+    await split(alice, created["id"], SOON + timedelta(days=1), title="Retro")
+    assert await sent(database, payload, at=SOON) == []
+
+
 async def test_a_process_without_email_leaves_it_to_others(
     alice: User, look: Look, database: Database, settings: Settings
 ) -> None:
@@ -182,6 +283,21 @@ async def test_a_user_gets_so_many_emails_an_hour(
     await by_email(database, later["id"])
     await look(SOON + minutes(51))
     assert len(await jobs(database, alice)) == 1
+
+
+async def test_where_two_hours_meet_a_user_gets_twice_as_many_emails_and_no_more(
+    alice: User, look: Look, database: Database
+) -> None:
+    """So the settings say: an hour begins with its first mail, and the next may follow at once."""
+    # One begins the hour; the others come in its last minutes and in the first of the next.
+    for after in (0, *range(55, 65)):
+        created = await event(alice, 10, at=SOON + minutes(after))
+        await by_email(database, created["id"])
+    counts = []
+    for after in (0, 59, 64):
+        await look(SOON - minutes(10) + minutes(after))
+        counts.append(len(await jobs(database, alice)))
+    assert counts == [1, PER_HOUR - 1, PER_HOUR]
 
 
 async def test_mails_and_marks_stand_or_fall_together(

@@ -15,11 +15,10 @@ from eventmanager.core.background import Postponed
 from eventmanager.core.background.queue import enqueue
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database, Query, Transaction
-from eventmanager.webhooks.connecting import GuardedNetwork
+from eventmanager.webhooks.connecting import Lookups
 from eventmanager.webhooks.delivering import JOB, Deliverer
 from eventmanager.webhooks.dispatching import dispatch
 from eventmanager.webhooks.lanes import Lanes
-from eventmanager.webhooks.sending import Sender
 from tests.conftest import User, register, started
 
 PATIENCE_SECONDS = 20.0
@@ -181,8 +180,8 @@ class Steps:
 @pytest.fixture
 async def steps(intranet: FastAPI) -> Steps:
     """The worker's steps, with nothing left in the queue by other tests."""
-    sender = Sender(GuardedNetwork(allow_private=True), allow_http=True)
-    steps = Steps(intranet.state.database, Deliverer(sender, Lanes()))
+    deliverer = Deliverer(Lanes(), Lookups(64), allow_private=True)
+    steps = Steps(intranet.state.database, deliverer)
     await steps.dispatch()
     await steps.jobs()
     return steps

@@ -1,6 +1,9 @@
 """What is told to a user arrives at the user's webhooks, signed, or is known to have failed."""
 
 import asyncio
+import socket
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,8 +14,8 @@ import standardwebhooks
 from eventmanager.core.background import Postponed
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Transaction, query
-from eventmanager.webhooks import delivering, dispatching, queries
-from eventmanager.webhooks.connecting import GuardedNetwork, Lookups
+from eventmanager.webhooks import connecting, delivering, dispatching, queries
+from eventmanager.webhooks.connecting import Lookups
 from eventmanager.webhooks.delivering import (
     Deliverer,
     Draft,
@@ -21,7 +24,6 @@ from eventmanager.webhooks.delivering import (
     purge_deliveries,
 )
 from eventmanager.webhooks.lanes import Lanes
-from eventmanager.webhooks.sending import Sender
 from eventmanager.webhooks.service import notify
 from tests.conftest import User, started, timed
 from tests.events.conftest import share
@@ -564,14 +566,55 @@ async def test_a_delivery_whose_name_can_not_be_looked_up_yet_is_postponed(
     await event_of(ada)
     await steps.dispatch()
     [job] = await steps.jobs()
-    full = GuardedNetwork(allow_private=True, resolve=Lookups(0).of(None))
-    busy = Deliverer(Sender(full, allow_http=True), Lanes())
+    busy = Deliverer(Lanes(), Lookups(0), allow_private=True)
     with pytest.raises(Postponed):
         await busy.deliver(steps.database, datetime.now(UTC), job)
     [delivery] = await deliveries_of(ada, webhook)
     assert (delivery["state"], delivery["attempt_count"]) == ("pending", 0)
     await steps.do(job)
     assert [item["state"] for item in await deliveries_of(ada, webhook)] == ["delivered"]
+
+
+@pytest.mark.parametrize("redirected", [False, True], ids=["at once", "after a redirect"])
+async def test_a_user_whose_names_hang_holds_up_no_other_users_deliveries(
+    ada: User,
+    ben: User,
+    receiver: Receiver,
+    steps: Steps,
+    monkeypatch: pytest.MonkeyPatch,
+    redirected: bool,
+) -> None:
+    """A lookup is given up after seconds, and keeps its thread for as long as name servers like."""
+    hanging = "http://127.0.0.1:9/"
+    gone_on, ask = threading.Event(), socket.getaddrinfo
+
+    def slowly(host: str, port: int, **more: Any) -> Any:
+        if port == 9:
+            assert gone_on.wait(60)
+        return ask(host, port, **more)
+
+    hers = await webhook_of(ada, receiver.url if redirected else hanging)
+    his = await webhook_of(ben, receiver.url)
+    monkeypatch.setattr(connecting, "RESOLVE_SECONDS", 0.05)
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    now = datetime.now(UTC)
+    job = delivering.delivering(allow_private=True)
+
+    async def attempt(webhook: Any, count: int) -> None:
+        drafts = [Draft(webhook["id"], uuid4(), "ping", now, b"{}") for _ in range(count)]
+        await steps.database.transaction(lambda tx: make(tx, drafts, now=now))
+        for payload in await steps.jobs():
+            with suppress(Postponed):
+                await job.run(steps.database, now, payload)
+
+    try:
+        receiver.answers = [answering(307, f"Location: {hanging}")] * 70
+        await attempt(hers, 70)
+        receiver.answers = []
+        await attempt(his, 1)
+    finally:
+        gone_on.set()
+    assert [item["state"] for item in await deliveries_of(ben, his)] == ["delivered"]
 
 
 async def test_a_worker_that_dies_in_the_middle_loses_nothing(

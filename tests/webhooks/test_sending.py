@@ -16,13 +16,13 @@ import pytest
 
 from eventmanager.core.background import Postponed, places
 from eventmanager.webhooks import sending
-from eventmanager.webhooks.connecting import GuardedNetwork
+from eventmanager.webhooks.connecting import GuardedNetwork, Lookups
 from eventmanager.webhooks.lanes import FAILING, UNKNOWN, Kind, Lanes
 from eventmanager.webhooks.sending import Outcome, Sender
 from tests.webhooks.conftest import answering, receiving
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-SENDER = Sender(GuardedNetwork(allow_private=True), allow_http=True)
+SENDER = Sender(GuardedNetwork(allow_private=True, resolve=Lookups(8).of(None)), allow_http=True)
 
 
 @asynccontextmanager
@@ -273,8 +273,16 @@ async def test_those_that_may_take_long_leave_places_to_those_that_are_quick(
 
 
 @pytest.mark.parametrize("is_failing", [True, False], ids=["failing", "not failing"])
+@pytest.mark.parametrize(
+    "hung",
+    [
+        Outcome(None, "no answer", "", 15_000),
+        Outcome(None, "the host name can't be resolved", "", 3000, lookup_goes_on=True),
+    ],
+    ids=["answer", "lookup"],
+)
 async def test_those_that_have_hung_leave_places_to_new_ones_and_to_those_that_fail(
-    is_failing: bool, monkeypatch: pytest.MonkeyPatch
+    hung: Outcome, is_failing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few hostile accounts must not stand before everybody who has a new webhook."""
     monkeypatch.setattr(places, "SOON_SECONDS", 0.01)
@@ -282,7 +290,7 @@ async def test_those_that_have_hung_leave_places_to_new_ones_and_to_those_that_f
     async with AsyncExitStack() as held:
         for _ in range(UNKNOWN.of_all + FAILING.of_all):
             hanging = uuid4()
-            lanes.learn(hanging, Outcome(None, "no answer", "", 15_000))
+            lanes.learn(hanging, hung)
             await occupy(held, lanes, user_id=uuid4(), webhook_id=hanging, is_failing=is_failing)
         for failing in (True, False):
             assert await occupy(

@@ -76,7 +76,11 @@ class Settings(BaseSettings):
         "", max_length=320, description="Whose email it is; by default the user of `smtp_url`."
     )
     reminder_emails_per_hour: int = Field(
-        30, ge=1, le=100_000, description="How many reminders by email one user gets in an hour."
+        30,
+        ge=1,
+        le=100_000,
+        description="How many reminders by email one user gets in an hour, which begins with the"
+        " first that is due; up to twice as many may come where two such hours meet.",
     )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Whose X-Forwarded-For and -Proto are believed: 10.0.0.0/8,192.168.1.7"

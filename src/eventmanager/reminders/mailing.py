@@ -1,7 +1,8 @@
 """Reminders by email: a job each, which reads again what it is about when it is sent.
 
 Until then, which may be hours if the mail server is away, the occurrence may be over, elsewhere or
-cancelled, and its reader may not be one any more: then nothing is sent.
+cancelled, and its reader may not be one any more: then nothing is sent. If its series was split, it
+is as the half says that has it now.
 """
 
 from collections.abc import Mapping

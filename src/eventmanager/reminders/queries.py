@@ -133,7 +133,8 @@ LOOK: Final = query(f"""
 """)  # built from constants of this module
 
 # Counts emails that users are to get, and answers how many that makes in the hour, in which each
-# one's begins with the first. In the order of all, since the rows are held until the commit.
+# one's begins with the first: where two hours meet, up to twice as many may come within minutes. In
+# the order of all, since the rows are held until the commit.
 COUNT_MAILS: Final = query("""
     INSERT INTO mail_counts AS c (user_id, since, mails)
     SELECT u.id, :now, added.mails
@@ -150,17 +151,37 @@ COUNT_MAILS: Final = query("""
 
 # What there is to be said of an occurrence, if it is where it was, is not over, and its reader
 # still wants to be reminded of it by email.
+#
+# Where its series has it no more, a half that was split from it may have it, whose reminders know
+# that it was told and don't tell it again. There it is what starts at the same time, since an edit
+# that splits may rename it. Halves are found among their owner's events, which are indexed.
 STILL_TRUE: Final = query(f"""
+    WITH RECURSIVE halves AS (
+        SELECT id, owner_id FROM events WHERE id = :event_id
+        UNION ALL
+        SELECT e.id, e.owner_id
+        FROM halves JOIN events e ON e.owner_id = halves.owner_id AND e.split_from = halves.id
+        WHERE NOT EXISTS (
+            SELECT FROM occurrences
+            WHERE event_id = :event_id AND recurrence_id = :recurrence_id)
+    )
     SELECT u.username, u.email, r.minutes_before, o.recurrence_id, o.start_time, o.end_time,
            o.start_time - r.minutes_before * interval '1 minute' AS due_at,
            {own("title")} AS title, {own("location")} AS location, e.time_zone, e.all_day
-    FROM reminders r
+    FROM halves
+    JOIN reminders r ON r.event_id = halves.id AND r.user_id = :user_id
+        AND r.minutes_before = :minutes_before AND r.channel = 'email'
     JOIN users u ON u.id = r.user_id AND u.is_active
     JOIN events e ON e.id = r.event_id AND e.deleted_at IS NULL
-    JOIN occurrences o ON o.event_id = r.event_id AND o.recurrence_id = :recurrence_id
-    WHERE r.event_id = :event_id AND r.user_id = :user_id
-      AND r.minutes_before = :minutes_before AND r.channel = 'email'
-      AND o.start_time = :start_time AND o.end_time > :now AND {own("status")} <> 'cancelled'
+    CROSS JOIN LATERAL (
+        SELECT * FROM occurrences
+        WHERE event_id = r.event_id AND override IS NULL AND recurrence_id = :start_time
+        UNION ALL
+        SELECT * FROM occurrences
+        WHERE event_id = r.event_id AND override IS NOT NULL AND start_time = :start_time
+    ) o
+    WHERE (o.recurrence_id = :recurrence_id OR o.event_id <> :event_id)
+      AND o.end_time > :now AND {own("status")} <> 'cancelled'
 """)
 
 # Tells readers of occurrences; who is told of the same is told by the same message.

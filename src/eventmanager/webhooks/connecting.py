@@ -22,7 +22,6 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Returns the addresses that a host stands for, in order of preference; raises `OSError`."""
 
 RESOLVE_SECONDS: Final = 3.0
-_LOOKUPS: Final = 64
 _ADDRESSES_TRIED: Final = 3
 
 
@@ -32,6 +31,10 @@ class AddressRefused(httpcore.ConnectError):
 
 class NotResolved(httpcore.ConnectError):
     """The host stands for no address."""
+
+
+class NotResolvedInTime(NotResolved):
+    """The host's name servers have not answered yet; a thread goes on to wait for them."""
 
 
 class TooManyLookups(Exception):  # it says nothing of the host
@@ -110,11 +113,13 @@ async def addresses(
 ) -> Sequence[str]:
     """Return what a host stands for; raises `AddressRefused` if one may not be connected to.
 
-    Raises `NotResolved` and `TooManyLookups` too.
+    Raises `NotResolved`, `NotResolvedInTime` and `TooManyLookups` too.
     """
     try:
         async with asyncio.timeout(timeout_s):
             found = await resolve(host, port)
+    except TimeoutError as error:
+        raise NotResolvedInTime("the host name can't be resolved") from error
     # Python's own encoding of names raises `UnicodeError` for labels that can't be.
     except (OSError, UnicodeError) as error:
         raise NotResolved("the host name can't be resolved") from error
@@ -135,11 +140,11 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         self,
         *,
         allow_private: bool,
-        resolve: Resolve | None = None,
+        resolve: Resolve,
         network: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
         self._allow_private = allow_private
-        self._resolve = resolve or Lookups(_LOOKUPS).of(None)
+        self._resolve = resolve
         self._network = network or httpcore.AnyIOBackend()
 
     async def connect_tcp(

@@ -18,7 +18,7 @@ from eventmanager.core.database import Database, Transaction
 from eventmanager.core.ids import uuid7
 from eventmanager.core.time import rfc3339
 from eventmanager.webhooks import queries
-from eventmanager.webhooks.connecting import GuardedNetwork, TooManyLookups
+from eventmanager.webhooks.connecting import GuardedNetwork, Lookups, TooManyLookups
 from eventmanager.webhooks.lanes import Lanes
 from eventmanager.webhooks.retrying import TRIED_FOR, next_pause
 from eventmanager.webhooks.sending import Outcome, Sender
@@ -32,6 +32,8 @@ OVERDUE: Final = TRIED_FOR + timedelta(hours=1)
 """After how long nothing is waited for any more: the last attempt may have had to wait."""
 _NEARLY_A_DAY: Final = timedelta(hours=20)
 _GONE: Final = 410
+_LOOKUPS: Final = 64
+_LOOKUPS_OF_EACH: Final = 8
 _LOOKED_UP_AFTER: Final = timedelta(seconds=5)
 _AT_ONCE: Final = 1000
 
@@ -92,10 +94,14 @@ async def give_up(tx: Transaction, webhook_id: UUID) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Deliverer:
-    """Attempts deliveries, as many at once as there are lanes for."""
+    """Attempts deliveries, as many at once as there are lanes for.
 
-    sender: Sender
+    A name is looked up as the user whose webhook it is: who has names that hang waits alone.
+    """
+
     lanes: Lanes
+    lookups: Lookups
+    allow_private: bool
 
     async def deliver(self, db: Database, now: datetime, payload: dict[str, Any]) -> None:
         """Attempt a delivery once, if it is still this job's turn; raises `Postponed`."""
@@ -128,13 +134,17 @@ class Deliverer:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": sign(keys, id=name, timestamp=timestamp, body=due["body"]),
         }
-        return await self.sender.post(due["url"], headers=headers, body=due["body"], now=now)
+        network = GuardedNetwork(
+            allow_private=self.allow_private, resolve=self.lookups.of(due["user_id"])
+        )
+        sender = Sender(network, allow_http=self.allow_private)
+        return await sender.post(due["url"], headers=headers, body=due["body"], now=now)
 
 
 def delivering(*, allow_private: bool) -> Job:
-    """Return the job that attempts deliveries, with the lanes of a process."""
-    sender = Sender(GuardedNetwork(allow_private=allow_private), allow_http=allow_private)
-    deliverer = Deliverer(sender, Lanes())
+    """Return the job that attempts deliveries, with the lanes and lookups of a process."""
+    lookups = Lookups(_LOOKUPS, of_each=_LOOKUPS_OF_EACH)
+    deliverer = Deliverer(Lanes(), lookups, allow_private)
     return Job(JOB, deliverer.deliver)
 
 

@@ -58,11 +58,14 @@ class Lanes:
             yield
 
     def learn(self, webhook_id: UUID, outcome: Outcome) -> None:
-        """Remember whether a receiver was quick or slow."""
+        """Remember whether a receiver was quick or slow.
+
+        Where a lookup goes on, the attempt was short, but the thread is kept for much longer.
+        """
         if len(self._known) > _REMEMBERED:
             self._known.clear()
         self._known.pop(webhook_id, None)
-        if outcome.duration_ms >= SLOW_MS:
+        if outcome.lookup_goes_on or outcome.duration_ms >= SLOW_MS:
             self._known[webhook_id] = SLOW
         elif outcome.is_delivered and outcome.duration_ms < QUICK_MS:
             self._known[webhook_id] = QUICK

@@ -15,7 +15,7 @@ from typing import Final
 import httpcore
 import httpx
 
-from eventmanager.webhooks.connecting import GuardedNetwork
+from eventmanager.webhooks.connecting import GuardedNetwork, NotResolvedInTime
 from eventmanager.webhooks.destinations import BadDestination, read_destination
 from eventmanager.webhooks.retrying import retry_after
 
@@ -36,7 +36,8 @@ class Outcome:
 
     `status` is the receiver's, None where there was no answer, and `answer` the beginning of its
     text. `error` says why it has failed. `asked` is for how long the receiver wants to be left
-    alone.
+    alone. `lookup_goes_on` says that the host was given up while it was looked up, which a thread
+    still does.
     """
 
     status: int | None
@@ -44,6 +45,7 @@ class Outcome:
     answer: str
     duration_ms: int
     asked: timedelta | None = None
+    lookup_goes_on: bool = False
 
     @property
     def is_delivered(self) -> bool:
@@ -80,7 +82,7 @@ class Sender:
     ) -> Outcome:
         """Post once, following redirects that keep the method; it takes 15 s at most."""
         began = time.monotonic()
-        answer, error, asked = _Answer(), None, None
+        answer, error, asked, lookup_goes_on = _Answer(), None, None, False
         try:
             async with asyncio.timeout(ATTEMPT_SECONDS):
                 await self._follow(url, answer, headers=headers, body=body)
@@ -90,6 +92,8 @@ class Sender:
             error = f"no answer in time: {type(failure).__name__}"
         except BadDestination as failure:
             error = f"it is redirected to a URL that does not {failure}"
+        except NotResolvedInTime as failure:
+            error, lookup_goes_on = str(failure), True
         except (_Failed, httpcore.NetworkError, httpcore.ProtocolError, OSError) as failure:
             error = str(failure) or type(failure).__name__
         except ValueError:
@@ -105,6 +109,7 @@ class Sender:
             answer=answer.text,
             duration_ms=round((time.monotonic() - began) * 1000),
             asked=asked,
+            lookup_goes_on=lookup_goes_on,
         )
 
     async def _follow(
