@@ -335,6 +335,22 @@ async def test_who_cannot_be_entered_is_not_registered(database: Database, doome
     assert await entered(database, doomed.request_id) == []
 
 
+async def test_who_does_something_to_a_user_does_not_tell_them_from_where(
+    scene: Scene, bob: User
+) -> None:
+    """Whoever shares an event with somebody would give away their address."""
+    body = {"title": "T", "start_time": "2027-05-03T09:00:00Z", "end_time": "2027-05-03T10:00:00Z"}
+    created = await scene.user.client.post("/api/events", json=body)
+    share = f"/api/events/{created.json()['id']}/share"
+    await scene.user.client.post(share, json=[{"user_id": str(bob.id), "role": "Viewer"}])
+    for user, told in ((bob, False), (scene.user, True)):
+        audit = await user.client.get("/api/me/audit", params={"act": "permission_granted"})
+        [entry] = audit.json()
+        assert entry["user_id"] == str(scene.user.id)
+        found = [entry[name] is not None for name in ("address", "user_agent", "request_id")]
+        assert found == 3 * [told]
+
+
 async def test_nobody_sees_anothers_audit(scene: Scene, bob: User) -> None:
     """What Alice did is for her alone, whatever Bob asks for."""
     hers = (await scene.user.client.get("/api/me/audit")).json()

@@ -8,6 +8,7 @@ of two workers queue up for it in a known order, and let it go.
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -261,6 +262,46 @@ async def test_an_edit_behind_a_change_of_many_says_what_it_changed(
         ["location"],
         ["description"],
     ]
+
+
+async def test_the_times_of_versions_have_their_order(
+    other_worker: FastAPI, alice: User, database_url: str
+) -> None:
+    """A change that has waited began before the one it waited for: by time one finds both."""
+    first, second = sorted([await create(alice, hour, title="One") for hour in (9, 10)])
+    url = f"/api/events/{second}"
+    async with held(database_url, first) as queue:
+        body = {"ids": [first, second], "changes": {"location": "Room 4"}}
+        bulk = await queue.then(alice.client.patch("/api/events/batch", json=body))
+        edit = await at(other_worker, alice).patch(url, json={"title": "Two"})
+        assert edit.json()["version"] == 2
+    assert (await bulk).status_code == 200
+    history = (await alice.client.get(f"{url}/history")).json()
+    times = {version["version"]: version["timestamp"] for version in history}
+    written = [datetime.fromisoformat(times[version]) for version in (1, 2, 3)]
+    assert written[0] < written[1] < written[2]
+    for version, (title, location) in {2: ("Two", None), 3: ("Two", "Room 4")}.items():
+        then = (await alice.client.get(url, params={"as_of": times[version]})).json()
+        assert (then["version"], then["title"], then["location"]) == (version, title, location)
+        assert then["updated_at"] == times[version]
+
+
+async def test_a_change_of_many_holds_nothing_that_its_user_may_not_change(
+    alice: User, bob: User, database_url: str
+) -> None:
+    """It is refused when its turn comes, and meanwhile nobody has to wait for it."""
+    theirs = await create(alice)
+    await share(alice, theirs, bob, "Viewer")
+    mine = await create(bob)
+    assert theirs < mine
+    async with held(database_url, mine) as queue:
+        body = {"ids": [mine, theirs], "changes": {"location": "Room 4"}}
+        bulk = await queue.then(bob.client.patch("/api/events/batch", json=body))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            edit = await alice.client.patch(f"/api/events/{theirs}", json={"title": "Ours"})
+        assert edit.status_code == 200
+    assert (await bulk).status_code == 403
+    assert (await bulk).json()["event_id"] == theirs
 
 
 async def test_a_grant_is_told_after_what_came_before_it(

@@ -28,7 +28,7 @@ async def my_audit(
     limit: AuditLimit = 100,
     cursor: Cursor = None,
 ) -> Response:
-    """Return what the caller did and what others did to them, from where, the newest first.
+    """Return what the caller did, from where, and what others did to them, the newest first.
 
     An entry is written with the act or not at all, never changed, and kept for ever. Sign-ins that
     failed and refresh tokens that were used twice are among them.

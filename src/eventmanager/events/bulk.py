@@ -1,6 +1,6 @@
 """Changing or deleting many events at once: all or none, or each by itself."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -15,7 +15,7 @@ from eventmanager.events.schemas import EventUpdate
 from eventmanager.events.service import change_event
 from eventmanager.events.writing import Event, Terms, audit, lock, record, write
 from eventmanager.history.models import Operation
-from eventmanager.sharing.access import OWNERS
+from eventmanager.sharing.access import EDITORS, OWNERS
 
 BULK_MAX: Final = 1_000
 
@@ -64,7 +64,8 @@ async def change(
         change = record(Operation.UPDATE, caller_id=caller_id, event_id=event_id, now=now)
         return await change_event(tx, changes=changes, change=change, terms=terms)
 
-    results = await _each(db, act, event_ids, atomic=atomic, terms=terms)
+    whose = {"caller_id": caller_id, "roles": list(EDITORS)}
+    results = await _each(db, act, event_ids, whose=whose, atomic=atomic, terms=terms)
     fields = sorted(changes.changes())
     if fields or changes.reminders is None:
         _log("event_updated", results, caller_id=caller_id, terms=terms, fields=fields)
@@ -87,19 +88,27 @@ async def delete(
         event = await lock(tx, roles=OWNERS, terms=terms, record=change)
         await bin_it(tx, owner_id=event["owner_id"], change=change)
 
-    results = await _each(db, act, event_ids, atomic=atomic, terms=terms)
+    whose = {"caller_id": caller_id, "roles": list(OWNERS)}
+    results = await _each(db, act, event_ids, whose=whose, atomic=atomic, terms=terms)
     _log("event_deleted", results, caller_id=caller_id, terms=terms)
     return results
 
 
 async def _each(
-    db: Database, act: Act, event_ids: Sequence[EventId], *, atomic: bool, terms: Terms
+    db: Database,
+    act: Act,
+    event_ids: Sequence[EventId],
+    *,
+    whose: Mapping[str, Any],
+    atomic: bool,
+    terms: Terms,
 ) -> list[Result]:
     if atomic:
 
         async def all_of_them(tx: Transaction) -> list[Result]:
-            # Everybody locks in the same order, so that two of these do not wait for each other.
-            await tx.all(queries.LOCK_MANY, event_ids=sorted(event_ids))
+            # Everybody locks in the same order, so that two of these do not wait for each other;
+            # and nobody what they may not change, which is refused when its turn comes.
+            await tx.all(queries.LOCK_MANY, event_ids=sorted(event_ids), **whose)
             return [await _one(tx, act, event_id) for event_id in event_ids]
 
         return await write(db, all_of_them, terms=terms)

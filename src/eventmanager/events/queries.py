@@ -52,13 +52,20 @@ _TOLD: Final = told(
     transaction="e.last_transaction_id",
 )
 
+# When an event was changed. Whoever had to wait began before the one who was waited for, and comes
+# after: the times of versions have the versions' order.
+_UPDATED_NOW: Final = (
+    "updated_at = greatest(CAST(:now AS timestamptz), e.updated_at + interval '1 microsecond')"
+)
+
 # The second half of every change of an existing event, which the CTE `e` has made: its version, a
 # message to its readers, and an entry in the audit log that has the version's id.
 _RECORDED: Final = f"""
     written AS (
         INSERT INTO versions
             (event_id, version, id, owner_id, operation, data, timestamp, changed_by)
-        SELECT e.id, e.version, :version_id, e.owner_id, :operation, {_DATA}, :now, :caller_id
+        SELECT e.id, e.version, :version_id, e.owner_id, :operation, {_DATA}, e.updated_at,
+               :caller_id
         FROM e
         RETURNING data
     ), told AS ({_TOLD}), audited AS ({_AUDITED})
@@ -177,7 +184,7 @@ EDIT: Final = query(f"""
                           THEN :description ELSE e.description END,
             location = CASE WHEN CAST(:set_location AS boolean) THEN :location ELSE e.location END,
             version = e.version + 1,
-            updated_at = :now,
+            {_UPDATED_NOW},
             {CHANGED_NOW}
         FROM grants g, {_SEEN}
         WHERE e.id = :event_id AND e.deleted_at IS NULL
@@ -211,7 +218,7 @@ RESCHEDULE: Final = query(f"""
             all_day = p.all_day, start_date = p.start_date, end_date = p.end_date,
             recurrence_pattern = p.recurrence_pattern, recurrence_text = p.recurrence_text,
             overrides = p.overrides, status = p.status, transparency = p.transparency,
-            version = e.version + 1, updated_at = :now, deleted_at = NULL,
+            version = e.version + 1, {_UPDATED_NOW}, deleted_at = NULL,
             {CHANGED_NOW}
         FROM proposed p
         WHERE e.id = :event_id AND {_MAY_BE_BOOKED}
@@ -225,7 +232,7 @@ RESCHEDULE: Final = query(f"""
 DELETE: Final = query(f"""
     WITH e AS (
         UPDATE events AS e SET
-            deleted_at = :now, updated_at = :now, version = e.version + 1, {CHANGED_NOW}
+            deleted_at = :now, {_UPDATED_NOW}, version = e.version + 1, {CHANGED_NOW}
         WHERE e.id = :event_id
         RETURNING e.*
     ), {_RECORDED}
@@ -263,10 +270,11 @@ ZONED_EVENTS: Final = query("""
     ORDER BY e.id
 """)
 
-# Locks events in one order.
+# Locks events in one order: those on which the caller has one of the roles.
 LOCK_MANY: Final = query("""
-    SELECT e.id FROM events e WHERE e.id = ANY(CAST(:event_ids AS uuid[]))
-    ORDER BY e.id FOR NO KEY UPDATE
+    SELECT e.id FROM events e JOIN grants g ON g.event_id = e.id AND g.user_id = :caller_id
+    WHERE e.id = ANY(CAST(:event_ids AS uuid[])) AND g.role = ANY(CAST(:roles AS text[]))
+    ORDER BY e.id FOR NO KEY UPDATE OF e
 """)
 
 # Locks an event, even if it is in the bin, of which the caller is Owner.

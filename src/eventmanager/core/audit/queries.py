@@ -35,6 +35,13 @@ _SHOWN: Final = f"""a.id, (SELECT row_to_json(shown) FROM (SELECT
     a.id, {instant("a.at")} AS at, a.act, a.user_id, a.event_id, a.subject_id,
     a.address, a.user_agent, a.request_id, a.details) shown) AS json"""
 
+# Of what is done to a user by another one who is known, the user learns not from where.
+_OF_ANOTHER: Final = """
+    a.id, a.at, a.act, a.user_id, a.event_id, a.subject_id,
+    CASE WHEN a.user_id IS NULL THEN a.address END AS address,
+    CASE WHEN a.user_id IS NULL THEN a.user_agent END AS user_agent,
+    CASE WHEN a.user_id IS NULL THEN a.request_id END AS request_id, a.details"""
+
 # What is asked for of the entry `a`; null is anything. Ids are in the order of time, so a page, and
 # with it a stretch of time, is a range of an index.
 _ASKED: Final = """a.id >= :since AND a.id < :before
@@ -51,11 +58,11 @@ ALL: Final = query(f"""
 # The acts of a user, and those of others upon them, the newest first.
 OF_USER: Final = query(f"""
     SELECT {_SHOWN} FROM (
-        (SELECT * FROM audit_log a
+        (SELECT {_COLUMNS} FROM audit_log a
          WHERE a.user_id = :user_id AND {_ASKED}
          ORDER BY a.id DESC LIMIT :limit)
         UNION ALL
-        (SELECT * FROM audit_log a
+        (SELECT {_OF_ANOTHER} FROM audit_log a
          WHERE a.subject_id = :user_id
            AND a.user_id IS DISTINCT FROM CAST(:user_id AS uuid) AND {_ASKED}
          ORDER BY a.id DESC LIMIT :limit)

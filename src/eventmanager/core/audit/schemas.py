@@ -83,7 +83,10 @@ class AuditRead(BaseModel):
     )
     event_id: UUID | None = Field(description="The event that it was done to.")
     subject_id: UUID | None = Field(description="The user whom it was done to, by somebody else.")
-    address: str | None = Field(description="Where the request came from; null is no request.")
+    address: str | None = Field(
+        description="Where the request came from. Null is no request or, in your own log, that of"
+        " another user; so are the two that follow."
+    )
     user_agent: str | None = Field(description="What sent it, in its own words: 400 characters.")
     request_id: str | None = Field(description="The `X-Request-ID` of its answer.")
     details: dict[str, Any] = Field(description="What more there is to say; differs by `act`.")
