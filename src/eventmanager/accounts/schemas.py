@@ -211,8 +211,8 @@ class OwnChange(BaseModel):
         FreeBusyAccess | None,
         Field(
             description="Who may ask when you are busy: `everyone`, those who have an event in"
-            " common with you (`shared`), or `nobody`. Editors of an event of yours learn it all the"
-            " same where they try to move it: a clash says with what times, never with what.",
+            " common with you (`shared`), or `nobody`. Editors of an event of yours learn it all"
+            " the same where they move it: a clash says with what times, never with what.",
             examples=["shared"],
         ),
     ] = None
