@@ -459,6 +459,25 @@ async def test_an_occurrence_years_ahead_can_be_edited(alice: User) -> None:
     ] == "window_too_far"
 
 
+async def test_an_edit_that_changes_nothing_years_ahead_answers_the_occurrence(
+    alice: User,
+) -> None:
+    """Nothing is booked, so nothing was stored so far ahead, and clients got no JSON."""
+    daily = await series(alice, "FREQ=DAILY")
+    far = "2034-07-03T07:00:00Z"
+    answers = [
+        await daily.reset(far, dry_run=True),
+        await daily.patch(far, {}, dry_run=True),
+        await daily.patch(far, {"title": "Review"}, base_version=1, dry_run=True),
+        await daily.patch(far, {"title": "Review"}),
+    ]
+    for answer in answers:
+        assert (answer.status_code, answer.headers["ETag"]) == (200, '"1"')
+        assert (answer.json()["recurrence_id"], answer.json()["title"]) == (far, "Review")
+    assert answers[2].json()["merged"] is False
+    assert (await daily.event())["version"] == 1
+
+
 async def test_occurrences_of_an_event_come_in_pages(alice: User) -> None:
     """Following the links gives every one once."""
     daily = await series(alice, "FREQ=DAILY;COUNT=25")

@@ -41,6 +41,7 @@ from eventmanager.events.writing import (
 from eventmanager.history.models import Operation
 from eventmanager.recurrence import InvalidRecurrence, Occurrence, begins, expand, split
 from eventmanager.scheduling import service as scheduling
+from eventmanager.scheduling.plan import month_after
 from eventmanager.sharing.access import EDITORS, OWNERS, READERS
 from eventmanager.sharing.models import Role
 
@@ -297,13 +298,20 @@ async def _override(tx: Transaction, found: _Found, own: dict[str, Any], *, term
             record=found.record(Operation.UPDATE),
             terms=terms,
         )
+    else:
+        # Booking would have stored what lies so far ahead; the answer needs it all the same.
+        slot = found.slot.recurrence_id
+        await scheduling.reach(tx, owner_id=found.owner_id, until=month_after(slot), now=found.now)
+    if own == EXCLUDED:
+        return Event(0, b"")
     row = await tx.first(
         list_queries.OCCURRENCE,
         caller_id=found.target.caller_id,
         event_id=found.target.event_id,
         recurrence_id=found.slot.recurrence_id,
     )
-    return Event(row["version"], occurrence_json(row)) if row else Event(0, b"")
+    assert row is not None
+    return Event(row["version"], occurrence_json(row))
 
 
 async def _split(tx: Transaction, found: _Found, fields: dict[str, Any], *, terms: Terms) -> Event:
