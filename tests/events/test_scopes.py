@@ -306,6 +306,65 @@ async def test_what_is_said_of_all_is_also_said_of_the_one_it_was_said_of(weekly
     assert (third["title"], third["location"]) == ("Everywhere", "Roof")
 
 
+@pytest.mark.parametrize("scope", ["following", "all"])
+@pytest.mark.parametrize(
+    ("sent", "begin", "end"),
+    [
+        ({"end_time": "2027-03-16T16:30:00"}, "T14:00", "T15:30"),
+        ({"start_time": "2027-03-16T15:30:00"}, "T14:30", "T15:00"),
+    ],
+)
+async def test_one_time_of_a_moved_occurrence_is_completed_by_its_own(
+    weekly: Series, scope: str, sent: Body, begin: str, end: str
+) -> None:
+    """Not by that of its slot, which its client doesn't see: it would end before it begins."""
+    times = {"start_time": "2027-03-16T15:00:00", "end_time": "2027-03-16T16:00:00"}
+    assert (await weekly.patch(THIRD, times)).status_code == 200
+    answer = await weekly.patch(THIRD, sent, scope=scope)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["overrides"] == {}
+    tuesdays = await Series(weekly.owner, answer.json()["id"]).occurrences(
+        start="2027-03-16T00:00:00Z", end="2027-03-28T00:00:00Z"
+    )
+    assert [(item["start_time"][:16], item["end_time"][:16]) for item in tuesdays] == [
+        (f"2027-03-16{begin}", f"2027-03-16{end}"),
+        (f"2027-03-23{begin}", f"2027-03-23{end}"),
+    ]
+
+
+@pytest.mark.parametrize("scope", ["following", "all"])
+async def test_a_moved_occurrence_stays_where_it_is_in_another_zone(
+    weekly: Series, scope: str
+) -> None:
+    """The zone alone says nothing of its times, as in a change of the event."""
+    own = {"start_time": "2027-03-16T14:00:00Z", "end_time": "2027-03-16T15:00:00Z"}
+    await weekly.patch(THIRD, own)
+    answer = await weekly.patch(THIRD, {"time_zone": "UTC"}, scope=scope)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["overrides"] == {THIRD: own}
+    starts = await Series(weekly.owner, answer.json()["id"]).starts()
+    assert starts[-4:] == [
+        "2027-03-16T14:00",
+        "2027-03-22T08:00",
+        "2027-03-29T08:00",
+        "2027-04-05T08:00",
+    ]
+
+
+async def test_times_of_its_own_that_whole_days_take_from_an_occurrence_are_named(
+    alice: User,
+) -> None:
+    """Also if it is the very occurrence whose days are to be whole."""
+    midnights = {"start_time": "2027-03-01T00:00:00", "end_time": "2027-03-02T00:00:00"}
+    nights = await series(alice, "FREQ=WEEKLY;COUNT=3", **midnights)
+    second = "2027-03-07T23:00:00Z"
+    own = {"start_time": "2027-03-09T00:00:00", "end_time": "2027-03-10T00:00:00"}
+    await nights.patch(second, own)
+    answer = await nights.patch(second, {"all_day": True}, scope="all")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["dropped_overrides"] == [second]
+
+
 async def test_a_put_of_a_new_time_takes_rule_exclusions_and_overrides_along(alice: User) -> None:
     """Elsewhere the excluded dates come back, and the last occurrence is cut off."""
     pattern = "RRULE:FREQ=WEEKLY;UNTIL=20270405T070000Z\nEXDATE:20270308T080000Z"

@@ -291,7 +291,7 @@ class Machine(RuleBasedStateMachine):
         if kind == "pattern":
             pattern = data.draw(patterns_from(model.place_of(rest)))
             body["recurrence_pattern"] = self._pattern(pattern, model.place_of(rest))
-        rest = model.without_said(rest, clock, said=set(fields), times=to is not None)
+        rest = model.without_said(rest, clock, said=set(fields), times=kind in {"move", "shift"})
         edited = Edited((rest,))
         if to is not None:
             start = rest.start + (to.start - clock)

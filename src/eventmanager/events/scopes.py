@@ -12,7 +12,7 @@ from eventmanager.core.audit.origin import here
 from eventmanager.core.database import Database, Transaction
 from eventmanager.core.errors import Invalid, NotFound
 from eventmanager.core.ids import EventId, UserId, uuid7
-from eventmanager.core.time import zone
+from eventmanager.core.time import read_moment, zone
 from eventmanager.events import drafts, list_queries, queries
 from eventmanager.events.deletion import bin_it
 from eventmanager.events.drafts import Revision
@@ -109,10 +109,11 @@ async def edit(
 ) -> Event:
     """Change one occurrence, or it and all after it, or the whole series.
 
-    The fields are those of the occurrence: where it moves, the others of the scope move as far on
-    the wall clock. Returns the occurrence for `this`, else the event that it then belongs to. With
-    a `base`, what others have changed of this occurrence since is kept. Raises `NotFound`,
-    `RoleTooLow`, `PreconditionFailed`, `Invalid`, `MergeConflict` and `TimeConflict`.
+    The fields are those of the occurrence, and so is a start or end that is not sent: where it
+    moves, the others of the scope move as far on the wall clock from their slots. Returns the
+    occurrence for `this`, else the event that it then belongs to. With a `base`, what others have
+    changed of this occurrence since is kept. Raises `NotFound`, `RoleTooLow`, `PreconditionFailed`,
+    `Invalid`, `MergeConflict` and `TimeConflict`.
     """
     fields, own = changes.changes(), changes.reminders
     roles = READERS if own is not None and not fields else EDITORS
@@ -376,22 +377,37 @@ def _halves(found: _Found) -> tuple[Revision, Revision]:
 def _revised(series: Revision, slot: Occurrence, fields: dict[str, Any]) -> Revision:
     """Return the series after a change of one of its occurrences that concerns all of them."""
     key = series.name(slot.recurrence_id)
-    own = series.overrides.get(key)
+    own, seen = series.overrides.get(key), slot
     if own:
         # What is said of the occurrence now holds for it too, whatever it had of its own.
-        said = fields.keys() | (TIMES if fields.keys() & _OF_TIME else ())
+        said = set(fields)
+        if said.intersection(TIMES):
+            said.update(TIMES)
+            seen = _seen(slot, own, series.timing)
         kept = {name: value for name, value in own.items() if name not in said}
         series = replace(series, overrides=with_own(series.overrides, key, kept))
     dragged = bool(fields.keys() & _OF_TIME)
     if dragged:
-        fields = fields | _moved(series, slot, fields)
+        fields = fields | _moved(series, slot, seen, fields)
     return drafts.revise(series, fields, dragged=dragged)
 
 
-def _moved(series: Revision, slot: Occurrence, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return where a series begins once one of its slots is as the fields say."""
+def _seen(slot: Occurrence, own: Mapping[str, Any], timing: Timing) -> Occurrence:
+    """Return the occurrence of a slot where clients see it: at times of its own if it has any."""
+    if not own.keys() >= set(TIMES):
+        return slot
+    start, end = (
+        instant_named(read_moment(own[name]), time_zone=timing.time_zone) for name in TIMES
+    )
+    return Occurrence(slot.recurrence_id, start, end)
+
+
+def _moved(
+    series: Revision, slot: Occurrence, seen: Occurrence, fields: dict[str, Any]
+) -> dict[str, Any]:
+    """Return where a series begins once one of its slots, as it is `seen`, is as the fields say."""
     old = series.timing
-    here = drafts.moved(series, start=slot.start, end=slot.end, fields=fields)
+    here = drafts.moved(series, start=seen.start, end=seen.end, fields=fields)
     away = _local(here.start_time, here) - _local(slot.start, old)
     start = _local(old.start_time, old) + away
     if here.start_date is not None and here.end_date is not None:
