@@ -39,7 +39,15 @@ from eventmanager.events.writing import (
     write,
 )
 from eventmanager.history.models import Operation
-from eventmanager.recurrence import InvalidRecurrence, Occurrence, begins, expand, split
+from eventmanager.recurrence import (
+    Drag,
+    InvalidRecurrence,
+    Occurrence,
+    begins,
+    cannot_be_dragged,
+    expand,
+    split,
+)
 from eventmanager.scheduling import service as scheduling
 from eventmanager.scheduling.plan import month_after
 from eventmanager.sharing.access import EDITORS, OWNERS, READERS
@@ -48,6 +56,7 @@ from eventmanager.sharing.models import Role
 _INSTANT: Final = timedelta(microseconds=1)
 _OF_A_SERIES: Final = ("all_day", "is_recurring", "recurrence_pattern", "time_zone")
 _OF_TIME: Final = frozenset({*TIMES, "time_zone", "all_day"})
+_NOT_THERE: Final = frozenset({*TIMES, *EXCLUDED})
 
 
 class Scope(StrEnum):
@@ -377,19 +386,24 @@ def _halves(found: _Found) -> tuple[Revision, Revision]:
 def _revised(series: Revision, slot: Occurrence, fields: dict[str, Any]) -> Revision:
     """Return the series after a change of one of its occurrences that concerns all of them."""
     key = series.name(slot.recurrence_id)
-    own, seen = series.overrides.get(key), slot
+    own, seen, said = series.overrides.get(key), slot, set(fields)
+    if said.intersection(TIMES):
+        said.update(TIMES)
+        seen = _seen(slot, own or {}, series.timing)
     if own:
         # What is said of the occurrence now holds for it too, whatever it had of its own.
-        said = set(fields)
-        if said.intersection(TIMES):
-            said.update(TIMES)
-            seen = _seen(slot, own, series.timing)
         kept = {name: value for name, value in own.items() if name not in said}
         series = replace(series, overrides=with_own(series.overrides, key, kept))
-    dragged = bool(fields.keys() & _OF_TIME)
-    if dragged:
-        fields = fields | _moved(series, slot, seen, fields)
-    return drafts.revise(series, fields, dragged=dragged)
+    if not said.intersection(_OF_TIME):
+        return drafts.revise(series, fields)
+    here = drafts.moved(series, start=seen.start, end=seen.end, fields=fields)
+    drag = Drag(slot.recurrence_id, here.start_time)
+    after = drafts.revise(series, fields | _begun(series.timing, slot, here), dragged=drag)
+    # A start that was put on another slot of its rule finds there what that one has of its own.
+    there = after.overrides.get(after.name(here.start_time), {})
+    if said.issuperset(TIMES) and there.keys() & _NOT_THERE and "recurrence_pattern" not in fields:
+        raise invalid_rrule(cannot_be_dragged())
+    return after
 
 
 def _seen(slot: Occurrence, own: Mapping[str, Any], timing: Timing) -> Occurrence:
@@ -402,17 +416,15 @@ def _seen(slot: Occurrence, own: Mapping[str, Any], timing: Timing) -> Occurrenc
     return Occurrence(slot.recurrence_id, start, end)
 
 
-def _moved(
-    series: Revision, slot: Occurrence, seen: Occurrence, fields: dict[str, Any]
-) -> dict[str, Any]:
-    """Return where a series begins once one of its slots, as it is `seen`, is as the fields say."""
-    old = series.timing
-    here = drafts.moved(series, start=seen.start, end=seen.end, fields=fields)
+def _begun(old: Timing, slot: Occurrence, here: Timing) -> dict[str, Any]:
+    """Return where a series begins once the occurrence of one of its slots is `here`."""
     away = _local(here.start_time, here) - _local(slot.start, old)
-    start = _local(old.start_time, old) + away
+    first = _local(old.start_time, old)
+    # Where the clock shows a time twice, a start at the second stays there.
+    start = (first + away).replace(fold=first.fold)
     if here.start_date is not None and here.end_date is not None:
-        first = start.date()
-        times: Sequence[datetime | date] = (first, first + (here.end_date - here.start_date))
+        day = start.date()
+        times: Sequence[datetime | date] = (day, day + (here.end_date - here.start_date))
     else:
         begin = start.replace(tzinfo=zone(here.time_zone)).astimezone(UTC)
         times = (begin, begin + (here.end_time - here.start_time))
