@@ -262,7 +262,7 @@ class Event:
 
 
 class Edited(NamedTuple):
-    """Events after an edit, and the old names of the overrides that it dropped."""
+    """Events after an edit, none if it is refused, and the old names of overrides it dropped."""
 
     events: tuple[Event, ...]
     dropped: list[str] = []  # noqa: RUF012, a default of a tuple that nobody changes
@@ -370,11 +370,13 @@ def place_of(event: Event) -> Place:
 
 
 def moved(
-    event: Event, to: Place, pattern: Pattern | None = None, *, dragged: bool = False
+    event: Event, to: Place, pattern: Pattern | None = None, *, dragged: datetime | None = None
 ) -> Edited:
     """Move an event, its rule and its overrides; with a new pattern these stay on their day.
 
-    Every day is every day, so a daily series moves by days only if it is dragged as a whole.
+    Every day is every day, so a daily series moves by days only if it is dragged as a whole. One
+    that is dragged by a slot other than the first has to bring that one as far, or nothing is
+    edited.
     """
     there = replace(event, start=to.start, length=to.length, zone=to.zone, all_day=to.all_day)
     old = event.pattern
@@ -412,7 +414,17 @@ def moved(
         if event.all_day != to.all_day:
             left = {name: value for name, value in own.items() if name not in TIMES}
         kept[goes(clock)] = left
-    return _without_lost(replace(there, pattern=pattern, overrides=kept), names)
+    edited = _without_lost(replace(there, pattern=pattern, overrides=kept), names)
+    if dragged is not None:
+        put = dragged + (to.start - event.start)
+        put = datetime.combine(put.date(), time()) if to.all_day else put
+        [after] = edited.events
+        whole = dragged == event.start or goes(dragged) == put
+        # In another zone, a slot keeps the times that its occurrence has of its own.
+        own = after.overrides.get(put, {}) if to.zone == event.zone else {}
+        if not whole or put not in after.clocks() or own.keys() & {"excluded", *TIMES}:
+            return Edited(())
+    return edited
 
 
 def _without_lost(event: Event, names: Mapping[datetime, str]) -> Edited:

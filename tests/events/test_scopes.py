@@ -306,6 +306,65 @@ async def test_what_is_said_of_all_is_also_said_of_the_one_it_was_said_of(weekly
     assert (third["title"], third["location"]) == ("Everywhere", "Roof")
 
 
+@pytest.mark.parametrize("scope", ["following", "all"])
+@pytest.mark.parametrize(
+    ("sent", "begin", "end"),
+    [
+        ({"end_time": "2027-03-16T16:30:00"}, "T14:00", "T15:30"),
+        ({"start_time": "2027-03-16T15:30:00"}, "T14:30", "T15:00"),
+    ],
+)
+async def test_one_time_of_a_moved_occurrence_is_completed_by_its_own(
+    weekly: Series, scope: str, sent: Body, begin: str, end: str
+) -> None:
+    """Not by that of its slot, which its client doesn't see: it would end before it begins."""
+    times = {"start_time": "2027-03-16T15:00:00", "end_time": "2027-03-16T16:00:00"}
+    assert (await weekly.patch(THIRD, times)).status_code == 200
+    answer = await weekly.patch(THIRD, sent, scope=scope)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["overrides"] == {}
+    tuesdays = await Series(weekly.owner, answer.json()["id"]).occurrences(
+        start="2027-03-16T00:00:00Z", end="2027-03-28T00:00:00Z"
+    )
+    assert [(item["start_time"][:16], item["end_time"][:16]) for item in tuesdays] == [
+        (f"2027-03-16{begin}", f"2027-03-16{end}"),
+        (f"2027-03-23{begin}", f"2027-03-23{end}"),
+    ]
+
+
+@pytest.mark.parametrize("scope", ["following", "all"])
+async def test_a_moved_occurrence_stays_where_it_is_in_another_zone(
+    weekly: Series, scope: str
+) -> None:
+    """The zone alone says nothing of its times, as in a change of the event."""
+    own = {"start_time": "2027-03-16T14:00:00Z", "end_time": "2027-03-16T15:00:00Z"}
+    await weekly.patch(THIRD, own)
+    answer = await weekly.patch(THIRD, {"time_zone": "UTC"}, scope=scope)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["overrides"] == {THIRD: own}
+    starts = await Series(weekly.owner, answer.json()["id"]).starts()
+    assert starts[-4:] == [
+        "2027-03-16T14:00",
+        "2027-03-22T08:00",
+        "2027-03-29T08:00",
+        "2027-04-05T08:00",
+    ]
+
+
+async def test_times_of_its_own_that_whole_days_take_from_an_occurrence_are_named(
+    alice: User,
+) -> None:
+    """Also if it is the very occurrence whose days are to be whole."""
+    midnights = {"start_time": "2027-03-01T00:00:00", "end_time": "2027-03-02T00:00:00"}
+    nights = await series(alice, "FREQ=WEEKLY;COUNT=3", **midnights)
+    second = "2027-03-07T23:00:00Z"
+    own = {"start_time": "2027-03-09T00:00:00", "end_time": "2027-03-10T00:00:00"}
+    await nights.patch(second, own)
+    answer = await nights.patch(second, {"all_day": True}, scope="all")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["dropped_overrides"] == [second]
+
+
 async def test_a_put_of_a_new_time_takes_rule_exclusions_and_overrides_along(alice: User) -> None:
     """Elsewhere the excluded dates come back, and the last occurrence is cut off."""
     pattern = "RRULE:FREQ=WEEKLY;UNTIL=20270405T070000Z\nEXDATE:20270308T080000Z"
@@ -459,6 +518,25 @@ async def test_an_occurrence_years_ahead_can_be_edited(alice: User) -> None:
     ] == "window_too_far"
 
 
+async def test_an_edit_that_changes_nothing_years_ahead_answers_the_occurrence(
+    alice: User,
+) -> None:
+    """Nothing is booked, so nothing was stored so far ahead, and clients got no JSON."""
+    daily = await series(alice, "FREQ=DAILY")
+    far = "2034-07-03T07:00:00Z"
+    answers = [
+        await daily.reset(far, dry_run=True),
+        await daily.patch(far, {}, dry_run=True),
+        await daily.patch(far, {"title": "Review"}, base_version=1, dry_run=True),
+        await daily.patch(far, {"title": "Review"}),
+    ]
+    for answer in answers:
+        assert (answer.status_code, answer.headers["ETag"]) == (200, '"1"')
+        assert (answer.json()["recurrence_id"], answer.json()["title"]) == (far, "Review")
+    assert answers[2].json()["merged"] is False
+    assert (await daily.event())["version"] == 1
+
+
 async def test_occurrences_of_an_event_come_in_pages(alice: User) -> None:
     """Following the links gives every one once."""
     daily = await series(alice, "FREQ=DAILY;COUNT=25")
@@ -526,3 +604,102 @@ async def test_a_series_that_begins_beside_its_rule_cannot_be_dragged(alice: Use
     answer = await beside.patch("2027-03-02T08:00:00Z", times, scope="all")
     assert answer.status_code == 422
     assert "send a recurrence_pattern" in answer.json()["detail"][0]["ctx"]["reason"]
+
+
+WEEKDAYS = "FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "start", "slot", "to"),
+    [
+        # Only the start would move, and the first occurrence be gone.
+        (WEEKDAYS, "2027-01-04T09", "2027-01-11T09", "2027-01-12T09"),
+        ("FREQ=WEEKLY;BYDAY=MO,WE;COUNT=6", "2027-01-04T09", "2027-01-11T09", "2027-01-13T09"),
+        ("FREQ=DAILY;BYHOUR=9,15;COUNT=6", "2027-01-04T09", "2027-01-05T09", "2027-01-05T15"),
+        ("FREQ=WEEKLY;COUNT=4", "2027-01-04T09", "2027-01-11T09", "2027-01-18T09"),
+        # The others would move, and not as far.
+        ("FREQ=MONTHLY", "2027-01-15T09", "2027-02-15T09", "2027-03-01T09"),
+        ("FREQ=MONTHLY;BYDAY=2MO", "2027-01-11T09", "2027-06-14T09", "2027-06-15T09"),
+    ],
+)
+async def test_a_series_is_not_dragged_where_its_rule_would_not_bring_the_occurrence(
+    alice: User, pattern: str, start: str, slot: str, to: str
+) -> None:
+    """It was answered with 200: the one that was dragged stayed, and another one was gone."""
+    times = {"start_time": f"{start}:00:00Z", "end_time": f"{start}:15:00Z"}
+    rule = await series(alice, pattern, time_zone="UTC", **times)
+    before = await rule.event()
+    put = {"start_time": f"{to}:00:00Z", "end_time": f"{to}:15:00Z"}
+    answer = await rule.patch(f"{slot}:00:00Z", put, scope="all")
+    assert answer.status_code == 422, answer.text
+    [detail] = answer.json()["detail"]
+    assert detail["type"] == "invalid_rrule"
+    assert "send scope=following" in detail["ctx"]["reason"]
+    assert await rule.event() == before
+    # From this one on there is a rule that has it there.
+    rest = await rule.patch(f"{slot}:00:00Z", put, scope="following")
+    assert rest.status_code == 200, rest.text
+    assert (await Series(alice, rest.json()["id"]).starts())[0] == f"{to}:00"
+
+
+async def test_the_last_day_of_the_month_is_not_dragged_to_the_first_of_the_next(
+    alice: User,
+) -> None:
+    """Days that are counted from the end are so too in a month of another length."""
+    last = await series(
+        alice, "FREQ=MONTHLY;BYMONTHDAY=-1", start_time="2027-01-31", end_time="2027-02-01"
+    )
+    to = {"start_time": "2029-03-01", "end_time": "2029-03-02"}
+    answer = await last.patch("2029-02-28", to, scope="all")
+    assert answer.status_code == 422, answer.text
+    assert (await last.event())["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "slot", "to", "starts"),
+    [
+        # The same days at another time, also beyond the change of the clocks.
+        (WEEKDAYS, "03-30T09", "03-30T11", ["03-01T10", "03-02T10", "03-03T10"]),
+        ("FREQ=WEEKLY;BYDAY=MO,WE", "03-31T09", "04-01T09", ["03-02T08", "03-04T08", "03-09T08"]),
+        ("FREQ=MONTHLY", "05-01T09", "05-04T08", ["03-04T07", "04-04T06", "05-04T06"]),
+        ("FREQ=MONTHLY;BYDAY=1MO", "04-05T09", "04-06T09", ["03-02T08", "04-06T07", "05-04T07"]),
+        # The first says where the series begins, and every weekday stays so.
+        (WEEKDAYS, "03-01T09", "03-02T09", ["03-02T08", "03-03T08", "03-04T08"]),
+        # A date beside the rule takes the rule along.
+        ("FREQ=WEEKLY\nRDATE:20270303T090000", "03-03T09", "03-04T09", ["03-02T08", "03-04T08"]),
+    ],
+)
+async def test_a_series_is_dragged_where_its_rule_can_follow(
+    alice: User, pattern: str, slot: str, to: str, starts: list[str]
+) -> None:
+    """What is dragged is there, and the others have moved as far on the wall clock."""
+    rule = await series(alice, pattern)
+    times = {"start_time": f"2027-{to}:00:00", "end_time": f"2027-{to}:30:00"}
+    answer = await rule.patch(f"2027-{slot}:00:00", times, scope="all")
+    assert answer.status_code == 200, answer.text
+    assert (await rule.starts())[: len(starts)] == [f"2027-{start}:00" for start in starts]
+
+
+async def test_the_first_is_not_dragged_onto_a_day_that_its_series_leaves_out(alice: User) -> None:
+    """Neither of the two would take place then."""
+    rule = await series(alice, f"{WEEKDAYS}\nEXDATE:20270303T090000")
+    await rule.delete("2027-03-02T09:00:00")
+    times = {"start_time": "2027-03-04T12:00:00", "end_time": "2027-03-04T13:00:00"}
+    await rule.patch("2027-03-04T09:00:00", times)
+    for day in ("02", "03", "04"):
+        to = {"start_time": f"2027-03-{day}T09:00:00", "end_time": f"2027-03-{day}T10:00:00"}
+        answer = await rule.patch("2027-03-01T09:00:00", to, scope="all")
+        assert answer.status_code == 422, (day, answer.text)
+    assert (await rule.starts())[:3] == ["2027-03-01T08:00", "2027-03-04T11:00", "2027-03-05T08:00"]
+
+
+async def test_a_series_that_begins_when_the_clock_shows_a_time_again_stays_there(
+    alice: User,
+) -> None:
+    """Another length is no move: it would begin an hour earlier, the others where they were."""
+    times = {"start_time": "2027-10-31T01:30:00Z", "end_time": "2027-10-31T02:00:00Z"}
+    twice = await series(alice, "FREQ=DAILY;COUNT=2", **times)
+    for name in ("2027-10-31T01:30:00Z", "2027-11-01T01:30:00Z"):
+        end = {"end_time": name.replace("01:30", "02:15")}
+        assert (await twice.patch(name, end, scope="all")).status_code == 200
+        assert await twice.starts() == ["2027-10-31T01:30", "2027-11-01T01:30"]

@@ -273,13 +273,11 @@ class Machine(RuleBasedStateMachine):
         body: Json = dict(fields)
         kinds = ["texts", "texts", "move", "shift", "zone", "pattern"]
         kind = data.draw(st.sampled_from(kinds), "kind")
-        if kind == "texts" and not fields:
+        moves = kind in {"move", "shift", "zone"}
+        to = self._new_place(data, event, clock, kind) if moves else None
+        if (moves and to is None) or (kind == "texts" and not fields):
             return
-        to: Place | None = None
-        if kind in {"move", "shift", "zone"}:
-            to = self._new_place(data, event, clock, kind)
-            if to is None:
-                return
+        if to is not None:
             body |= {"time_zone": to.zone} if kind == "zone" else self._place(data, to)
         path = f"/occurrences/{event.name(clock)}"
         if event.overrides.get(clock) == EXCLUDED:
@@ -291,16 +289,19 @@ class Machine(RuleBasedStateMachine):
         if kind == "pattern":
             pattern = data.draw(patterns_from(model.place_of(rest)))
             body["recurrence_pattern"] = self._pattern(pattern, model.place_of(rest))
-        rest = model.without_said(rest, clock, said=set(fields), times=to is not None)
+        rest = model.without_said(rest, clock, said=set(fields), times=kind in {"move", "shift"})
         edited = Edited((rest,))
         if to is not None:
             start = rest.start + (to.start - clock)
             there = replace(to, start=start)
             if not _movable(rest, there) or not model.is_plain(start, to.zone):
                 return
-            edited = model.moved(rest, there, dragged=True)
+            edited = model.moved(rest, there, dragged=clock)
         elif pattern is not None:
             edited = model.revised(rest, {}, pattern)
+        if not edited.events:
+            self._refused(entry, "PATCH", path, body, {"scope": scope}, status=422)
+            return
         whole = model.revised(edited.events[0], fields)
         if before is None:
             self._edit(data, entry, "PATCH", path, body, whole, edited, {"scope": scope})
@@ -551,12 +552,19 @@ class Machine(RuleBasedStateMachine):
             assert answer.json()["code"] == "time_conflict"
 
     def _refused(
-        self, entry: Entry, method: str, path: str, body: Json | None, query: Query = NOTHING
+        self,
+        entry: Entry,
+        method: str,
+        path: str,
+        body: Json | None,
+        query: Query = NOTHING,
+        *,
+        status: int = 404,
     ) -> None:
-        """Ask for a change of an occurrence that was deleted."""
+        """Ask for a change of an occurrence that was deleted, or that its series cannot follow."""
         number = entry.event.number
         answer = self._ask(method, f"/api/events/{self.ids[number]}{path}", body, query=query)
-        assert answer.status_code == 404, answer.text
+        assert answer.status_code == status, answer.text
         self.touched.add(number)
 
     def _now(self, entry: Entry, event: Event) -> None:

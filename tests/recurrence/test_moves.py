@@ -11,6 +11,7 @@ import pytest
 from eventmanager.recurrence import (
     MAX_LENGTH,
     Anchor,
+    Drag,
     Halves,
     InvalidRecurrence,
     expand,
@@ -469,6 +470,33 @@ def test_a_rule_that_cannot_follow_is_refused(pattern: str, old: str, new: str) 
     with pytest.raises(InvalidRecurrence) as refused:
         move(pattern, old=at(old), new=at(new))
     assert "send a recurrence_pattern together with the new start" in refused.value.reason
+
+
+@pytest.mark.parametrize(
+    ("pattern", "new", "slot", "to"),
+    [
+        # The start goes to another day of the rule, so the slots stay.
+        ("FREQ=WEEKLY;BYDAY=MO,WE", "2026-03-04T09:00", "2026-03-09T09:00", "2026-03-11T09:00"),
+        # The slot goes elsewhere than the start, and to no slot.
+        ("FREQ=MONTHLY;BYDAY=1MO", "2026-03-03T09:00", "2026-06-01T09:00", "2026-06-03T09:00"),
+        ("FREQ=MONTHLY", "2026-03-30T09:00", "2027-02-02T09:00", "2027-03-02T09:00"),
+        # Not even the start may be put on a date that is left out.
+        (
+            "FREQ=DAILY;BYDAY=MO,TU\nEXDATE:20260303T090000",
+            "2026-03-03T09:00",
+            "2026-03-02T09:00",
+            "2026-03-03T09:00",
+        ),
+    ],
+)
+def test_a_series_that_would_leave_what_it_is_dragged_by_is_refused(
+    pattern: str, new: str, slot: str, to: str
+) -> None:
+    """Who drags a slot wants it there; moved by its start alone, the series may go there."""
+    with pytest.raises(InvalidRecurrence) as refused:
+        move(pattern, old=WEEKLY, new=at(new), dragged=Drag(instant(slot), instant(to)))
+    assert "send scope=following" in refused.value.reason
+    move(pattern, old=WEEKLY, new=at(new))
 
 
 def test_a_pattern_that_would_grow_too_long_is_refused() -> None:

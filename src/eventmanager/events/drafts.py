@@ -12,7 +12,7 @@ from eventmanager.core.time import read_moment, shown, zone
 from eventmanager.events.overrides import Overrides, carried, planned, takes_time
 from eventmanager.events.schemas import EventCreate
 from eventmanager.events.timing import Loc, Timing, invalid_rrule, read_timing
-from eventmanager.recurrence import InvalidRecurrence, move
+from eventmanager.recurrence import Drag, InvalidRecurrence, move
 from eventmanager.scheduling.plan import Plan
 
 Row = Mapping[str, Any]
@@ -136,11 +136,11 @@ def times_of(state: Row) -> dict[str, Any]:
     return {name: state[name] for name in (*_TIMES, "recurrence_pattern")} | moments
 
 
-def revise(before: Revision, fields: Row, *, dragged: bool = False) -> Revision:
+def revise(before: Revision, fields: Row, *, dragged: Drag | None = None) -> Revision:
     """Return an event with the sent fields put over it; raises `Invalid`.
 
     When a series moves, its rule moves with it unless a new one is sent, and so do its overrides;
-    if it is `dragged` by one of its occurrences, it moves as a whole.
+    if it is `dragged` by one of its occurrences, it moves as a whole, or not at all.
     """
     draft = _merged(before.draft, fields)
     old = before.timing
@@ -160,7 +160,7 @@ def revise(before: Revision, fields: Row, *, dragged: bool = False) -> Revision:
             _DAILY if given else old.recurrence_pattern,
             old=old.anchor,
             new=bare.anchor,
-            dragged=dragged and not given,
+            dragged=None if given else dragged,
         )
     except InvalidRecurrence as error:
         raise invalid_rrule(error) from error

@@ -209,10 +209,12 @@ async def change_occurrence(
 ) -> Response:
     """Change one occurrence (move it, cancel it), it and all that follow, or the whole series.
 
-    The fields are those of the occurrence. With `following` and `all`, a new time moves the others
-    as far on the wall clock, and the rule with them: a weekly Monday moved to Tuesday is a weekly
-    Tuesday. `this` answers the occurrence; `following` splits the series and answers the new event
-    (`split_from` names the old one); `all` answers the event.
+    The fields are those of the occurrence, and so is a start or end that is not sent. With
+    `following` and `all`, a new time moves the others as far on the wall clock, and the rule with
+    them: a weekly Monday moved to Tuesday is a weekly Tuesday. Where the rule cannot bring the
+    occurrence there and the others as far, `all` is refused. `this` answers the occurrence;
+    `following` splits the series and answers the new event (`split_from` names the old one); `all`
+    answers the event.
     """
     event = await scopes.edit(
         db,

@@ -12,7 +12,7 @@ from eventmanager.core.audit.origin import here
 from eventmanager.core.database import Database, Transaction
 from eventmanager.core.errors import Invalid, NotFound
 from eventmanager.core.ids import EventId, UserId, uuid7
-from eventmanager.core.time import zone
+from eventmanager.core.time import read_moment, zone
 from eventmanager.events import drafts, list_queries, queries
 from eventmanager.events.deletion import bin_it
 from eventmanager.events.drafts import Revision
@@ -39,14 +39,24 @@ from eventmanager.events.writing import (
     write,
 )
 from eventmanager.history.models import Operation
-from eventmanager.recurrence import InvalidRecurrence, Occurrence, begins, expand, split
+from eventmanager.recurrence import (
+    Drag,
+    InvalidRecurrence,
+    Occurrence,
+    begins,
+    cannot_be_dragged,
+    expand,
+    split,
+)
 from eventmanager.scheduling import service as scheduling
+from eventmanager.scheduling.plan import month_after
 from eventmanager.sharing.access import EDITORS, OWNERS, READERS
 from eventmanager.sharing.models import Role
 
 _INSTANT: Final = timedelta(microseconds=1)
 _OF_A_SERIES: Final = ("all_day", "is_recurring", "recurrence_pattern", "time_zone")
 _OF_TIME: Final = frozenset({*TIMES, "time_zone", "all_day"})
+_NOT_THERE: Final = frozenset({*TIMES, *EXCLUDED})
 
 
 class Scope(StrEnum):
@@ -108,10 +118,11 @@ async def edit(
 ) -> Event:
     """Change one occurrence, or it and all after it, or the whole series.
 
-    The fields are those of the occurrence: where it moves, the others of the scope move as far on
-    the wall clock. Returns the occurrence for `this`, else the event that it then belongs to. With
-    a `base`, what others have changed of this occurrence since is kept. Raises `NotFound`,
-    `RoleTooLow`, `PreconditionFailed`, `Invalid`, `MergeConflict` and `TimeConflict`.
+    The fields are those of the occurrence, and so is a start or end that is not sent: where it
+    moves, the others of the scope move as far on the wall clock from their slots. Returns the
+    occurrence for `this`, else the event that it then belongs to. With a `base`, what others have
+    changed of this occurrence since is kept. Raises `NotFound`, `RoleTooLow`, `PreconditionFailed`,
+    `Invalid`, `MergeConflict` and `TimeConflict`.
     """
     fields, own = changes.changes(), changes.reminders
     roles = READERS if own is not None and not fields else EDITORS
@@ -297,13 +308,20 @@ async def _override(tx: Transaction, found: _Found, own: dict[str, Any], *, term
             record=found.record(Operation.UPDATE),
             terms=terms,
         )
+    else:
+        # Booking would have stored what lies so far ahead; the answer needs it all the same.
+        slot = found.slot.recurrence_id
+        await scheduling.reach(tx, owner_id=found.owner_id, until=month_after(slot), now=found.now)
+    if own == EXCLUDED:
+        return Event(0, b"")
     row = await tx.first(
         list_queries.OCCURRENCE,
         caller_id=found.target.caller_id,
         event_id=found.target.event_id,
         recurrence_id=found.slot.recurrence_id,
     )
-    return Event(row["version"], occurrence_json(row)) if row else Event(0, b"")
+    assert row is not None
+    return Event(row["version"], occurrence_json(row))
 
 
 async def _split(tx: Transaction, found: _Found, fields: dict[str, Any], *, terms: Terms) -> Event:
@@ -368,27 +386,45 @@ def _halves(found: _Found) -> tuple[Revision, Revision]:
 def _revised(series: Revision, slot: Occurrence, fields: dict[str, Any]) -> Revision:
     """Return the series after a change of one of its occurrences that concerns all of them."""
     key = series.name(slot.recurrence_id)
-    own = series.overrides.get(key)
+    own, seen, said = series.overrides.get(key), slot, set(fields)
+    if said.intersection(TIMES):
+        said.update(TIMES)
+        seen = _seen(slot, own or {}, series.timing)
     if own:
         # What is said of the occurrence now holds for it too, whatever it had of its own.
-        said = fields.keys() | (TIMES if fields.keys() & _OF_TIME else ())
         kept = {name: value for name, value in own.items() if name not in said}
         series = replace(series, overrides=with_own(series.overrides, key, kept))
-    dragged = bool(fields.keys() & _OF_TIME)
-    if dragged:
-        fields = fields | _moved(series, slot, fields)
-    return drafts.revise(series, fields, dragged=dragged)
+    if not said.intersection(_OF_TIME):
+        return drafts.revise(series, fields)
+    here = drafts.moved(series, start=seen.start, end=seen.end, fields=fields)
+    drag = Drag(slot.recurrence_id, here.start_time)
+    after = drafts.revise(series, fields | _begun(series.timing, slot, here), dragged=drag)
+    # A start that was put on another slot of its rule finds there what that one has of its own.
+    there = after.overrides.get(after.name(here.start_time), {})
+    if said.issuperset(TIMES) and there.keys() & _NOT_THERE and "recurrence_pattern" not in fields:
+        raise invalid_rrule(cannot_be_dragged())
+    return after
 
 
-def _moved(series: Revision, slot: Occurrence, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return where a series begins once one of its slots is as the fields say."""
-    old = series.timing
-    here = drafts.moved(series, start=slot.start, end=slot.end, fields=fields)
+def _seen(slot: Occurrence, own: Mapping[str, Any], timing: Timing) -> Occurrence:
+    """Return the occurrence of a slot where clients see it: at times of its own if it has any."""
+    if not own.keys() >= set(TIMES):
+        return slot
+    start, end = (
+        instant_named(read_moment(own[name]), time_zone=timing.time_zone) for name in TIMES
+    )
+    return Occurrence(slot.recurrence_id, start, end)
+
+
+def _begun(old: Timing, slot: Occurrence, here: Timing) -> dict[str, Any]:
+    """Return where a series begins once the occurrence of one of its slots is `here`."""
     away = _local(here.start_time, here) - _local(slot.start, old)
-    start = _local(old.start_time, old) + away
+    first = _local(old.start_time, old)
+    # Where the clock shows a time twice, a start at the second stays there.
+    start = (first + away).replace(fold=first.fold)
     if here.start_date is not None and here.end_date is not None:
-        first = start.date()
-        times: Sequence[datetime | date] = (first, first + (here.end_date - here.start_date))
+        day = start.date()
+        times: Sequence[datetime | date] = (day, day + (here.end_date - here.start_date))
     else:
         begin = start.replace(tzinfo=zone(here.time_zone)).astimezone(UTC)
         times = (begin, begin + (here.end_time - here.start_time))

@@ -7,8 +7,9 @@ whether any are left. No clock, no database: values in, values out, and always b
 from eventmanager.recurrence.anchors import Anchor
 from eventmanager.recurrence.expansion import Occurrence, begins, expand, is_finished
 from eventmanager.recurrence.lines import MAX_LENGTH
-from eventmanager.recurrence.moves import Move, move
+from eventmanager.recurrence.moves import Drag, Move, move
 from eventmanager.recurrence.parsing import parse
+from eventmanager.recurrence.reanchoring import cannot_be_dragged
 from eventmanager.recurrence.series import Series
 from eventmanager.recurrence.splitting import Halves, split
 from eventmanager.recurrence.text import describe
@@ -19,12 +20,14 @@ __all__ = [
     "MAX_LENGTH",
     "MAX_OCCURRENCES",
     "Anchor",
+    "Drag",
     "Halves",
     "InvalidRecurrence",
     "Move",
     "Occurrence",
     "Series",
     "begins",
+    "cannot_be_dragged",
     "describe",
     "expand",
     "is_finished",

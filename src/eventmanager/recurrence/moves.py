@@ -8,8 +8,10 @@ from datetime import date, datetime, time, timedelta
 from typing import Final
 
 from eventmanager.recurrence.anchors import Anchor, has, own_clock, series_at, shown_clock
+from eventmanager.recurrence.expansion import expand
 from eventmanager.recurrence.lines import DateLine, instants, read_pattern
 from eventmanager.recurrence.reanchoring import (
+    cannot_be_dragged,
     cannot_be_moved,
     is_every_day,
     keeps_days,
@@ -26,6 +28,14 @@ from eventmanager.recurrence.writing import LineName, joined, raw_lines, replace
 
 
 @dataclass(frozen=True, slots=True)
+class Drag:
+    """The slot by which a series is moved, and where it was put; both in UTC."""
+
+    slot: datetime
+    to: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """A series at its new start: the `pattern` to read there, and the way of its slots."""
 
@@ -36,28 +46,33 @@ class Move:
         """Return, in UTC, where the slot `instant` of the old series went."""
         return self.shift.slot(instant)
 
+    def brings(self, drag: Drag) -> bool:
+        """Return whether the series has a slot where one was put, and that one went there.
 
-def move(pattern: str, *, old: Anchor, new: Anchor, dragged: bool = False) -> Move:
+        The start alone may be put on another slot of its rule, whose days then stay.
+        """
+        if drag.slot != self.shift.old.start and self.slot(drag.slot) != drag.to:
+            return False
+        series = series_at(self.pattern, self.shift.new)
+        return bool(expand(series, start=drag.to, end=drag.to + _TICK))
+
+
+def move(pattern: str, *, old: Anchor, new: Anchor, dragged: Drag | None = None) -> Move:
     """Move the series of `pattern` from `old` to `new` on the wall clock.
 
     If the rule has the day of the new start, its days stay and only the time of day moves;
     otherwise its day parts follow the start. A series that is `dragged` by one of its slots moves
     as a whole, so a rule of every day follows by days as well. UNTIL, RDATE and EXDATE go where the
     slots go, and COUNT stays. Raises InvalidRecurrence if the rule cannot have an occurrence at the
-    new start though it had one at the old, or if the pattern grows beyond MAX_LENGTH.
+    new start though it had one at the old, if it cannot have the dragged one where that was put, or
+    if the pattern grows beyond MAX_LENGTH.
     """
     if old == new:
         return Move(pattern, Shift(old, new))
-    series, lines = series_at(pattern, old), read_pattern(pattern)
-    if lines.rule is None or series.walk is None:
-        delta = _naive(shown_clock(new.start, new)) - _naive(shown_clock(old.start, old))
-        shift = Shift(old, new, days=delta.days, time=delta - timedelta(days=delta.days))
-        return Move(_rewritten(pattern, shift, None), shift)
-    rule = parse_rule(lines.rule)
-    target, shift = _reanchored(rule, series.walk, old, new, dragged=dragged)
-    if series.until is not None:
-        target = replace(target, until=_until(rule, series, series.until, shift))
-    return Move(_rewritten(pattern, shift, None if target == rule else target), shift)
+    moved = _moved(pattern, old, new, dragged=dragged is not None)
+    if dragged is not None and not moved.brings(dragged):
+        raise cannot_be_dragged()
+    return moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +133,19 @@ _DAY: Final = timedelta(days=1)
 
 def _naive(clock: datetime) -> datetime:
     return clock.replace(tzinfo=None, fold=0)
+
+
+def _moved(pattern: str, old: Anchor, new: Anchor, *, dragged: bool) -> Move:
+    series, lines = series_at(pattern, old), read_pattern(pattern)
+    if lines.rule is None or series.walk is None:
+        delta = _naive(shown_clock(new.start, new)) - _naive(shown_clock(old.start, old))
+        shift = Shift(old, new, days=delta.days, time=delta - timedelta(days=delta.days))
+        return Move(_rewritten(pattern, shift, None), shift)
+    rule = parse_rule(lines.rule)
+    target, shift = _reanchored(rule, series.walk, old, new, dragged=dragged)
+    if series.until is not None:
+        target = replace(target, until=_until(rule, series, series.until, shift))
+    return Move(_rewritten(pattern, shift, None if target == rule else target), shift)
 
 
 def _reanchored(

@@ -21,6 +21,15 @@ def cannot_be_moved() -> InvalidRecurrence:
     )
 
 
+def cannot_be_dragged() -> InvalidRecurrence:
+    """Return the error for a series that cannot be moved by one of its slots as a whole."""
+    return InvalidRecurrence(
+        "The rule cannot be moved so that this occurrence is there and the others move as far; "
+        "send scope=following to move it and those after it, scope=this to move it alone, or a "
+        "recurrence_pattern together with the new times."
+    )
+
+
 def with_time(rule: Rule, new: datetime) -> Rule:
     """Let BYHOUR, BYMINUTE and BYSECOND follow to the time of `new`, where each is one value."""
     return replace(

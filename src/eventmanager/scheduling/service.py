@@ -105,11 +105,8 @@ async def reserve(
     `since` stay as they are. The statement that then books the plans refuses what clashes, with
     `queries.is_taken`.
     """
-    stored_until = await hold(tx, owner_id=owner_id, now=now)
     needed = max(plan.horizon for plan in plans)
-    if needed > stored_until:
-        await _extend(tx, owner_id=owner_id, start=stored_until, end=needed, now=now)
-        stored_until = needed
+    stored_until = await reach(tx, owner_id=owner_id, until=needed, now=now)
     stored = [] if instead_of is None else await held(tx, event_id=instead_of)
     reservation = _reservation(
         plans, stored_until=stored_until, seen=None, stored=stored, since=since
@@ -181,6 +178,15 @@ async def hold(tx: Transaction, *, owner_id: UserId, now: datetime) -> datetime:
         assert row is not None
     stored_until: datetime = row["stored_until"]
     return stored_until
+
+
+async def reach(tx: Transaction, *, owner_id: UserId, until: datetime, now: datetime) -> datetime:
+    """Take the owner's lock, store the owner's series up to `until`, and say how far they are."""
+    stored_until = await hold(tx, owner_id=owner_id, now=now)
+    if until <= stored_until:
+        return stored_until
+    await _extend(tx, owner_id=owner_id, start=stored_until, end=until, now=now)
+    return until
 
 
 async def held(tx: Transaction, *, event_id: EventId) -> Sequence[asyncpg.Record]:
@@ -290,12 +296,10 @@ def _columns(items: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
 
 
 async def _know_one(db: Database, *, owner_id: UserId, until: datetime, now: datetime) -> None:
-    async def extend(tx: Transaction) -> None:
-        stored_until = await hold(tx, owner_id=owner_id, now=now)
-        if until > stored_until:
-            await _extend(tx, owner_id=owner_id, start=stored_until, end=until, now=now)
+    async def work(tx: Transaction) -> None:
+        await reach(tx, owner_id=owner_id, until=until, now=now)
 
-    await db.transaction(extend)
+    await db.transaction(work)
 
 
 async def _extend(
