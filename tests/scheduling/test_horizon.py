@@ -2,14 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import asyncpg
 import pytest
 
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database, Query
 from eventmanager.core.time import rfc3339
 from tests.conftest import MovableClock, User, register, started
+from tests.events.conftest import share
 
 BERLIN = ZoneInfo("Europe/Berlin")
 _STORED = Query(
@@ -226,3 +229,83 @@ async def test_too_many_occurrences_are_refused_with_the_reason(alice: User) -> 
     detail = answer.json()["detail"][0]
     assert detail["type"] == "invalid_rrule"
     assert "5,000" in detail["ctx"]["reason"]
+
+
+def hourly_later(**fields: Any) -> dict[str, Any]:
+    """Return a series of one evening next year, and three years after that of every hour."""
+    day = in_years(1, month=12, day=31).date()
+    months, hours = (",".join(map(str, numbers)) for numbers in (range(1, 13), range(24)))
+    return {
+        "title": "Pulse",
+        "start_time": f"{day}T23:00:00Z",
+        "end_time": f"{day}T23:30:00Z",
+        "recurrence_pattern": f"FREQ=YEARLY;INTERVAL=3;BYMONTH={months}"
+        f";BYDAY=MO,TU,WE,TH,FR,SA,SU;BYHOUR={hours};BYMINUTE=0",
+        **fields,
+    }
+
+
+async def test_a_rule_that_is_dense_only_later_is_refused(alice: User) -> None:
+    """On every way to give an event a rule; only its first two years would be worked out now."""
+    dense = hourly_later()
+    pattern = {"recurrence_pattern": dense["recurrence_pattern"]}
+    single = dense | {"recurrence_pattern": None}
+    url = (await alice.client.post("/api/events", json=single)).headers["Location"]
+    last = in_years(1, month=12, day=31).replace(hour=23)
+    daily = standup(start_time=rfc3339(last - timedelta(days=1)), transparency="transparent")
+    daily |= {"end_time": rfc3339(last), "time_zone": "UTC"}
+    series = (await alice.client.post("/api/events", json=daily)).headers["Location"]
+    second = f"{series}/occurrences/{rfc3339(last)}"
+    moved = pattern | {name: single[name] for name in ("start_time", "end_time")}
+    for answer in (
+        await alice.client.post("/api/events", json=dense),
+        await alice.client.post("/api/events/batch", json={"events": [dense]}),
+        await alice.client.put(url, json=dense),
+        await alice.client.patch(url, json=pattern),
+        await alice.client.patch(series, json=pattern),
+        await alice.client.patch(series, json=moved),
+        await alice.client.patch(second, params={"scope": "following"}, json=pattern),
+        await alice.client.patch(second, params={"scope": "all"}, json=pattern),
+    ):
+        assert answer.status_code == 422, answer.text
+        detail = answer.json()["detail"][0]
+        assert detail["type"] == "invalid_rrule"
+        assert "more than 5,000 occurrences in the year" in detail["ctx"]["reason"]
+
+
+async def store_rule(database_url: str, event_id: str, pattern: str) -> None:
+    """Give an event a rule that would be refused today."""
+    connection = await asyncpg.connect(database_url)
+    for table, key in (("events", "id"), ("series", "event_id")):
+        await connection.execute(
+            f"UPDATE {table} SET recurrence_pattern = $1 WHERE {key} = $2", pattern, UUID(event_id)
+        )
+    await connection.close()
+
+
+async def test_a_dense_rule_of_before_is_read_and_booked_around(
+    alice: User, bob: User, database_url: str
+) -> None:
+    """A rule that was stored before such are refused is a nuisance, and an error for nobody."""
+    dense = hourly_later()
+    sparse = dense | {"recurrence_pattern": "FREQ=YEARLY;INTERVAL=3"}
+    event = (await alice.client.post("/api/events", json=sparse)).json()
+    await store_rule(database_url, event["id"], dense["recurrence_pattern"])
+    await share(alice, event["id"], bob, "Viewer")
+    day = in_years(4, month=3)
+    for user in (bob, alice):
+        assert len(await agenda(user, day, day + timedelta(days=2))) == 48
+    window = {"start": rfc3339(day), "end": rfc3339(day + timedelta(days=1))}
+    asked = {"users": [alice.username], **window}
+    [busy] = (await alice.client.post("/api/freebusy", json=asked)).json()["users"]
+    assert len(busy["busy"]) == 24
+    far = in_years(7, month=3)
+    for minute, status in ((29, 409), (30, 201)):
+        single = {
+            "title": "Dentist",
+            "start_time": rfc3339(far.replace(minute=minute)),
+            "end_time": rfc3339(far.replace(minute=59)),
+        }
+        assert await book(alice, single) == status
+    renamed = await alice.client.patch(f"/api/events/{event['id']}", json={"title": "Still mine"})
+    assert renamed.status_code == 200

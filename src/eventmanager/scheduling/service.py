@@ -310,14 +310,15 @@ async def _extend(
     found: list[Occurrence] = []
 
     async def store() -> None:
+        some = found[:STORED_AT_ONCE]
         await tx.first(
             queries.STORE,
-            event_ids=event_ids,
-            starts=[occurrence.start for occurrence in found],
-            ends=[occurrence.end for occurrence in found],
+            event_ids=event_ids[:STORED_AT_ONCE],
+            starts=[occurrence.start for occurrence in some],
+            ends=[occurrence.end for occurrence in some],
         )
-        event_ids.clear()
-        found.clear()
+        del event_ids[:STORED_AT_ONCE]
+        del found[:STORED_AT_ONCE]
 
     every = await tx.all(queries.SERIES_OF, owner_id=owner_id)
     for row in every:
@@ -332,7 +333,8 @@ async def _extend(
         event_ids += [row["event_id"]] * (len(found) - len(event_ids))
         if is_finished(series, at=end):
             finished.append(row["event_id"])
-        if len(found) >= STORED_AT_ONCE:
+        # A statement may only take so long, and one series may have any number.
+        while len(found) >= STORED_AT_ONCE:
             await store()
         # An owner may have thousands of series; others are served in between.
         await asyncio.sleep(0)
