@@ -7,12 +7,19 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database, Query
+from eventmanager.core.errors import Unavailable
+from eventmanager.core.ids import UserId
 from eventmanager.core.time import rfc3339
-from tests.conftest import MovableClock, User, register, started
+from eventmanager.events.upkeep import TASKS
+from eventmanager.scheduling.service import others_go_on
+from tests.conftest import MakeUser, MovableClock, User, register, started
 from tests.events.conftest import share
+
+_, EXTEND = TASKS
 
 BERLIN = ZoneInfo("Europe/Berlin")
 _STORED = Query(
@@ -309,3 +316,37 @@ async def test_a_dense_rule_of_before_is_read_and_booked_around(
         assert await book(alice, single) == status
     renamed = await alice.client.patch(f"/api/events/{event['id']}", json={"title": "Still mine"})
     assert renamed.status_code == 200
+
+
+async def test_one_owner_whose_rule_cannot_be_read_stops_nobody_else(
+    alice: User, make_user: MakeUser, database: Database, database_url: str
+) -> None:
+    """Neither the task, which takes owners one after the other, nor who looks at the calendar."""
+    owners = sorted([await make_user() for _ in range(3)], key=lambda owner: owner.id)
+    for owner in owners:
+        event = (await owner.client.post("/api/events", json=standup())).json()
+        await share(owner, event["id"], alice, "Viewer")
+        if owner is owners[1]:
+            await store_rule(database_url, event["id"], "FREQ=SOMETIMES")
+    start = in_years(3)
+    with capture_logs() as logs:
+        assert len(await agenda(alice, start, start + timedelta(days=1))) == 2
+        await EXTEND.run(database, in_years(2))
+    told = [entry for entry in logs if entry["event"] == "horizon_not_extended"]
+    assert [entry["owner_id"] for entry in told] == [str(owners[1].id)] * 2
+    async with database.reading() as read:
+        rows = [await read.first(_STORED, owner_id=owner.id) for owner in owners]
+    reached = [row is not None and row["max"] > in_years(4) for row in rows]
+    assert reached == [True, False, True]
+
+
+def test_a_statement_that_takes_too_long_is_its_owners_and_a_database_away_is_nobodys() -> None:
+    """Else an owner of very many would stop the task, or an outage be logged for everybody."""
+    owner = UserId(UUID(int=1))
+    with others_go_on("horizon_not_extended", owner_id=owner):
+        raise Unavailable from asyncpg.QueryCanceledError()
+    with (
+        pytest.raises(Unavailable),
+        others_go_on("horizon_not_extended", owner_id=owner),
+    ):
+        raise Unavailable from OSError()

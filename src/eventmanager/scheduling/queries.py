@@ -167,10 +167,11 @@ CLASHES: Final = query(f"""
     LIMIT :limit
 """)  # built from constants of this module
 
-# Timelines with endless series that are stored less far ahead than they should be.
+# Timelines with endless series that are stored less far ahead than they should be, by their owner.
 FADING: Final = query("""
     SELECT t.owner_id FROM timelines t
-    WHERE t.stored_until < :until AND EXISTS (SELECT FROM series s WHERE s.owner_id = t.owner_id)
+    WHERE t.owner_id > :after AND t.stored_until < :until
+      AND EXISTS (SELECT FROM series s WHERE s.owner_id = t.owner_id)
     ORDER BY t.owner_id LIMIT :limit
 """)
 
