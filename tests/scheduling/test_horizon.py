@@ -102,6 +102,28 @@ async def test_two_years_are_stored_at_first_and_more_on_demand(
     assert last > in_years(6)
 
 
+async def test_who_may_read_no_series_of_an_owner_makes_nobody_store_them(
+    alice: User, bob: User, database: Database
+) -> None:
+    """A share needs no consent, and series that the reader never sees must not make it slow."""
+    series = (await alice.client.post("/api/events", json=standup())).json()
+    day = in_years(1).replace(hour=12)
+    single = {
+        "title": "Dentist",
+        "start_time": rfc3339(day),
+        "end_time": rfc3339(day + timedelta(hours=1)),
+    }
+    event = (await alice.client.post("/api/events", json=single)).json()
+    far = in_years(6)
+    for event_id, days in ((event["id"], 0), (series["id"], 1)):
+        await share(alice, event_id, bob, "Viewer")
+        assert len(await agenda(bob, far, far + timedelta(days=1))) == days
+        async with database.reading() as read:
+            row = await read.first(_STORED, owner_id=alice.id)
+        assert row is not None
+        assert (row["max"] > far) == bool(days)
+
+
 @pytest.mark.parametrize("years", [1, 6, 9])
 async def test_a_clash_years_ahead_is_refused_at_write_time(alice: User, years: int) -> None:
     """A single event onto a series that began long before, in summer and in winter."""
