@@ -124,6 +124,31 @@ async def test_who_may_read_no_series_of_an_owner_makes_nobody_store_them(
         assert (row["max"] > far) == bool(days)
 
 
+async def test_what_is_stored_on_the_way_to_a_far_window_is_kept(
+    alice: User, database: Database, database_url: str
+) -> None:
+    """Very much takes longer than a request may: the next one goes on from there."""
+    await book(alice, standup())
+    limit = in_years(6)
+    connection = await asyncpg.connect(database_url)
+    # A time that cannot be reached stands for one that takes too long to be reached.
+    await connection.execute(
+        f"ALTER TABLE timelines ADD CONSTRAINT too_far CHECK"
+        f" (owner_id <> '{alice.id}' OR stored_until < '{limit}')"
+    )
+    try:
+        window = {"start": rfc3339(in_years(8)), "end": rfc3339(in_years(8, day=2))}
+        answer = await alice.client.get("/api/occurrences", params=window)
+    finally:
+        await connection.execute("ALTER TABLE timelines DROP CONSTRAINT too_far")
+        await connection.close()
+    assert answer.status_code == 500
+    async with database.reading() as read:
+        row = await read.first(_STORED, owner_id=alice.id)
+    assert row is not None
+    assert limit - timedelta(days=400) < row["max"] < limit
+
+
 @pytest.mark.parametrize("years", [1, 6, 9])
 async def test_a_clash_years_ahead_is_refused_at_write_time(alice: User, years: int) -> None:
     """A single event onto a series that began long before, in summer and in winter."""

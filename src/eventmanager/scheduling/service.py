@@ -300,12 +300,21 @@ def _columns(items: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
 
 
 async def _know_one(db: Database, *, owner_id: UserId, until: datetime, now: datetime) -> None:
-    async def extend(tx: Transaction) -> None:
-        stored_until = await hold(tx, owner_id=owner_id, now=now)
-        if until > stored_until:
-            await _extend(tx, owner_id=owner_id, start=stored_until, end=until, now=now)
+    """Store an owner's time up to `until`, a year at a time.
 
-    await db.transaction(extend)
+    Each is a transaction of its own: the owner's lock is soon free again, and what is stored stays
+    so if the rest takes longer than anybody waits.
+    """
+
+    async def extend(tx: Transaction) -> bool:
+        stored_until = await hold(tx, owner_id=owner_id, now=now)
+        end = min(until, years_after(stored_until, 1))
+        if end > stored_until:
+            await _extend(tx, owner_id=owner_id, start=stored_until, end=end, now=now)
+        return end == until
+
+    while not await db.transaction(extend):
+        pass
 
 
 async def _extend(
