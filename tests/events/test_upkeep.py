@@ -6,12 +6,13 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from eventmanager.core.clock import SystemClock
 from eventmanager.core.database import Database
 from eventmanager.core.time import ZONE_DATA
 from eventmanager.events.upkeep import TASKS
-from tests.conftest import User
+from tests.conftest import MakeUser, User
 from tests.events.conftest import Body, share
 
 RENEW, _ = TASKS
@@ -163,6 +164,32 @@ async def test_what_has_not_changed_is_left_alone(
         "SELECT count(*) FROM series WHERE event_id = $1", UUID(endless["id"])
     )
     assert series == 1
+
+
+async def test_one_owner_whose_rule_cannot_be_read_keeps_nobody_from_new_zones(
+    make_user: MakeUser, database: Database, connection: Connection
+) -> None:
+    """Owners are taken one after the other; one that failed has a turn again at the next run."""
+    bad, good = sorted([await make_user(), await make_user()], key=lambda owner: owner.id)
+    for owner in (bad, good):
+        event = await create(owner)
+        right = await starts(owner, event)
+        await as_if_written_by_older_data(connection, event, owner)
+        if owner is bad:
+            await connection.execute(
+                "UPDATE events SET recurrence_pattern = 'FREQ=SOMETIMES' WHERE id = $1",
+                UUID(event["id"]),
+            )
+    with capture_logs() as logs:
+        await renew(database)
+    told = [entry for entry in logs if entry["event"] == "zone_data_not_applied"]
+    assert [entry["owner_id"] for entry in told] == [str(bad.id)]
+    assert await starts(good, event) == right
+    marks = await connection.fetch(
+        "SELECT zone_data FROM timelines WHERE owner_id = ANY($1) ORDER BY owner_id",
+        [bad.id, good.id],
+    )
+    assert [row["zone_data"] for row in marks] == ["1999.1", ZONE_DATA]
 
 
 async def test_an_occurrence_needs_an_event(connection: Connection, alice: User) -> None:

@@ -9,7 +9,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from eventmanager.recurrence import InvalidRecurrence, Series, expand, is_finished, parse
+from eventmanager.recurrence import (
+    InvalidRecurrence,
+    Series,
+    expand,
+    is_finished,
+    parse,
+    refuse_crowded,
+)
 
 BERLIN = ZoneInfo("Europe/Berlin")
 START = datetime(2025, 1, 15, 9, tzinfo=BERLIN)
@@ -27,6 +34,8 @@ def listed(numbers: Iterable[int]) -> str:
 HOURS, SIXTY = listed(range(24)), listed(range(60))
 EVERY_SECOND = f"BYHOUR={HOURS};BYMINUTE={SIXTY};BYSECOND={SIXTY}"
 EVERY_MINUTE = f"BYHOUR={HOURS};BYMINUTE={SIXTY}"
+FORTNIGHT_OF_HOURS = f"BYHOUR={listed(range(14))}"
+ALL_YEAR = f"BYMONTH={listed(range(1, 13))};BYDAY=MO,TU,WE,TH,FR,SA,SU"
 WEEK = "BYDAY=MO,TU,WE,TH,FR,SA,SU"
 EITHER_SIDE = f"{listed(range(1, 367))},{listed(range(-366, 0))}"
 EVERY_PLACE = f"BYSETPOS={EITHER_SIDE}"
@@ -270,6 +279,9 @@ ACCEPTED: list[tuple[str, int | None]] = [
     ),
     (f"FREQ=YEARLY;{WEEK};{EVERY_PLACE};{MILLIARD}", 730),
     (f"FREQ=MONTHLY;BYMONTHDAY=1;{EVERY_SECOND};BYSETPOS=-1;{MILLIARD}", 24),
+    (f"FREQ=WEEKLY;{WEEK};{EVERY_SECOND};BYSETPOS={listed(range(1, 95))}", None),
+    (f"FREQ=WEEKLY;BYDAY=MO;{FORTNIGHT_OF_HOURS};{EVERY_PLACE}", 1_456),
+    (f"FREQ=YEARLY;INTERVAL=3;{ALL_YEAR};{FORTNIGHT_OF_HOURS}", 4_904),
     (f"FREQ=DAILY;{EVERY_MINUTE};BYSETPOS=366;{MILLIARD}", 730),
     (f"FREQ=WEEKLY;INTERVAL=3;{WEEK};{EVERY_MINUTE};{EVERY_PLACE};{MILLIARD}", None),
     (f"FREQ=DAILY;BYHOUR=0;BYMINUTE={SIXTY};BYSECOND={SIXTY};{MILLIARD}", None),
@@ -347,10 +359,44 @@ def test_an_odd_pattern_is_read_and_stays_cheap(pattern: str, count: int | None)
         lambda: expand(series, start=START, end=TWO_YEARS),
         lambda: expand(series, start=FAR, end=FAR + timedelta(days=31)),
         lambda: expand(series, start=START, end=FOREVER),
+        lambda: refuse_crowded(series),
         lambda: is_finished(series, at=FAR),
         lambda: is_finished(series, at=datetime(2200, 12, 31, tzinfo=UTC)),
     ]
     assert [cpu_s(act) < CPU_LIMIT_S for act in acts] == [True] * len(acts)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "year"),
+    [
+        # Some of the first year, or nothing; then all of a leap year, 14 times a day.
+        (f"FREQ=YEARLY;INTERVAL=3;{ALL_YEAR};{FORTNIGHT_OF_HOURS}", 2028),
+        (f"FREQ=MONTHLY;INTERVAL=37;BYMONTHDAY=1,2,3,29;{EVERY_MINUTE}", 2028),
+        (f"FREQ=YEARLY;INTERVAL=5;BYYEARDAY=1,2,3,366;{EVERY_MINUTE}", 2040),
+        (f"FREQ=YEARLY;INTERVAL=4;BYYEARDAY=1,2,3,366;{EVERY_MINUTE}", None),
+        (f"FREQ=YEARLY;INTERVAL=3;{ALL_YEAR};{FORTNIGHT_OF_HOURS};UNTIL=20281220", None),
+        (f"FREQ=YEARLY;INTERVAL=3;{ALL_YEAR};{FORTNIGHT_OF_HOURS};COUNT=9000", None),
+        # Exactly as many as a year may have.
+        (f"FREQ=DAILY;{EVERY_MINUTE};COUNT=5000", None),
+        (f"FREQ=DAILY;{EVERY_MINUTE};UNTIL=20250118T191900Z", None),
+    ],
+)
+def test_a_year_of_too_many_is_found_however_late_it_comes(pattern: str, year: int | None) -> None:
+    """The first two years show nothing of it, and once it is stored nobody can be refused."""
+    series = series_of(pattern)
+    assert len(expand(series, start=START, end=TWO_YEARS)) <= 5_000
+    if year is None:
+        refuse_crowded(series)
+        return
+    with pytest.raises(InvalidRecurrence, match=f"more than 5,000 occurrences in the year {year};"):
+        refuse_crowded(series)
+
+
+def test_a_series_is_expanded_without_a_limit_if_none_is_given() -> None:
+    """What is planned already is worked out whole, however dense it is."""
+    series = series_of(f"FREQ=DAILY;{EVERY_MINUTE}")
+    found = expand(series, start=FAR, end=FAR + timedelta(days=10), limit=None)
+    assert len(found) == 14_400
 
 
 @pytest.mark.parametrize(

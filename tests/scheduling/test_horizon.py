@@ -2,14 +2,24 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database, Query
+from eventmanager.core.errors import Unavailable
+from eventmanager.core.ids import UserId
 from eventmanager.core.time import rfc3339
-from tests.conftest import MovableClock, User, register, started
+from eventmanager.events.upkeep import TASKS
+from eventmanager.scheduling.service import others_go_on
+from tests.conftest import MakeUser, MovableClock, User, register, started
+from tests.events.conftest import share
+
+_, EXTEND = TASKS
 
 BERLIN = ZoneInfo("Europe/Berlin")
 _STORED = Query(
@@ -90,6 +100,53 @@ async def test_two_years_are_stored_at_first_and_more_on_demand(
     await agenda(alice, in_years(6), in_years(6) + timedelta(days=1))
     _, last = await stored()
     assert last > in_years(6)
+
+
+async def test_who_may_read_no_series_of_an_owner_makes_nobody_store_them(
+    alice: User, bob: User, database: Database
+) -> None:
+    """A share needs no consent, and series that the reader never sees must not make it slow."""
+    series = (await alice.client.post("/api/events", json=standup())).json()
+    day = in_years(1).replace(hour=12)
+    single = {
+        "title": "Dentist",
+        "start_time": rfc3339(day),
+        "end_time": rfc3339(day + timedelta(hours=1)),
+    }
+    event = (await alice.client.post("/api/events", json=single)).json()
+    far = in_years(6)
+    for event_id, days in ((event["id"], 0), (series["id"], 1)):
+        await share(alice, event_id, bob, "Viewer")
+        assert len(await agenda(bob, far, far + timedelta(days=1))) == days
+        async with database.reading() as read:
+            row = await read.first(_STORED, owner_id=alice.id)
+        assert row is not None
+        assert (row["max"] > far) == bool(days)
+
+
+async def test_what_is_stored_on_the_way_to_a_far_window_is_kept(
+    alice: User, database: Database, database_url: str
+) -> None:
+    """Very much takes longer than a request may: the next one goes on from there."""
+    await book(alice, standup())
+    limit = in_years(6)
+    connection = await asyncpg.connect(database_url)
+    # A time that cannot be reached stands for one that takes too long to be reached.
+    await connection.execute(
+        f"ALTER TABLE timelines ADD CONSTRAINT too_far CHECK"
+        f" (owner_id <> '{alice.id}' OR stored_until < '{limit}')"
+    )
+    try:
+        window = {"start": rfc3339(in_years(8)), "end": rfc3339(in_years(8, day=2))}
+        answer = await alice.client.get("/api/occurrences", params=window)
+    finally:
+        await connection.execute("ALTER TABLE timelines DROP CONSTRAINT too_far")
+        await connection.close()
+    assert answer.status_code == 500
+    async with database.reading() as read:
+        row = await read.first(_STORED, owner_id=alice.id)
+    assert row is not None
+    assert limit - timedelta(days=400) < row["max"] < limit
 
 
 @pytest.mark.parametrize("years", [1, 6, 9])
@@ -226,3 +283,117 @@ async def test_too_many_occurrences_are_refused_with_the_reason(alice: User) -> 
     detail = answer.json()["detail"][0]
     assert detail["type"] == "invalid_rrule"
     assert "5,000" in detail["ctx"]["reason"]
+
+
+def hourly_later(**fields: Any) -> dict[str, Any]:
+    """Return a series of one evening next year, and three years after that of every hour."""
+    day = in_years(1, month=12, day=31).date()
+    months, hours = (",".join(map(str, numbers)) for numbers in (range(1, 13), range(24)))
+    return {
+        "title": "Pulse",
+        "start_time": f"{day}T23:00:00Z",
+        "end_time": f"{day}T23:30:00Z",
+        "recurrence_pattern": f"FREQ=YEARLY;INTERVAL=3;BYMONTH={months}"
+        f";BYDAY=MO,TU,WE,TH,FR,SA,SU;BYHOUR={hours};BYMINUTE=0",
+        **fields,
+    }
+
+
+async def test_a_rule_that_is_dense_only_later_is_refused(alice: User) -> None:
+    """On every way to give an event a rule; only its first two years would be worked out now."""
+    dense = hourly_later()
+    pattern = {"recurrence_pattern": dense["recurrence_pattern"]}
+    single = dense | {"recurrence_pattern": None}
+    url = (await alice.client.post("/api/events", json=single)).headers["Location"]
+    last = in_years(1, month=12, day=31).replace(hour=23)
+    daily = standup(start_time=rfc3339(last - timedelta(days=1)), transparency="transparent")
+    daily |= {"end_time": rfc3339(last), "time_zone": "UTC"}
+    series = (await alice.client.post("/api/events", json=daily)).headers["Location"]
+    second = f"{series}/occurrences/{rfc3339(last)}"
+    moved = pattern | {name: single[name] for name in ("start_time", "end_time")}
+    for answer in (
+        await alice.client.post("/api/events", json=dense),
+        await alice.client.post("/api/events/batch", json={"events": [dense]}),
+        await alice.client.put(url, json=dense),
+        await alice.client.patch(url, json=pattern),
+        await alice.client.patch(series, json=pattern),
+        await alice.client.patch(series, json=moved),
+        await alice.client.patch(second, params={"scope": "following"}, json=pattern),
+        await alice.client.patch(second, params={"scope": "all"}, json=pattern),
+    ):
+        assert answer.status_code == 422, answer.text
+        detail = answer.json()["detail"][0]
+        assert detail["type"] == "invalid_rrule"
+        assert "more than 5,000 occurrences in the year" in detail["ctx"]["reason"]
+
+
+async def store_rule(database_url: str, event_id: str, pattern: str) -> None:
+    """Give an event a rule that would be refused today."""
+    connection = await asyncpg.connect(database_url)
+    for table, key in (("events", "id"), ("series", "event_id")):
+        await connection.execute(
+            f"UPDATE {table} SET recurrence_pattern = $1 WHERE {key} = $2", pattern, UUID(event_id)
+        )
+    await connection.close()
+
+
+async def test_a_dense_rule_of_before_is_read_and_booked_around(
+    alice: User, bob: User, database_url: str
+) -> None:
+    """A rule that was stored before such are refused is a nuisance, and an error for nobody."""
+    dense = hourly_later()
+    sparse = dense | {"recurrence_pattern": "FREQ=YEARLY;INTERVAL=3"}
+    event = (await alice.client.post("/api/events", json=sparse)).json()
+    await store_rule(database_url, event["id"], dense["recurrence_pattern"])
+    await share(alice, event["id"], bob, "Viewer")
+    day = in_years(4, month=3)
+    for user in (bob, alice):
+        assert len(await agenda(user, day, day + timedelta(days=2))) == 48
+    window = {"start": rfc3339(day), "end": rfc3339(day + timedelta(days=1))}
+    asked = {"users": [alice.username], **window}
+    [busy] = (await alice.client.post("/api/freebusy", json=asked)).json()["users"]
+    assert len(busy["busy"]) == 24
+    far = in_years(7, month=3)
+    for minute, status in ((29, 409), (30, 201)):
+        single = {
+            "title": "Dentist",
+            "start_time": rfc3339(far.replace(minute=minute)),
+            "end_time": rfc3339(far.replace(minute=59)),
+        }
+        assert await book(alice, single) == status
+    renamed = await alice.client.patch(f"/api/events/{event['id']}", json={"title": "Still mine"})
+    assert renamed.status_code == 200
+
+
+async def test_one_owner_whose_rule_cannot_be_read_stops_nobody_else(
+    alice: User, make_user: MakeUser, database: Database, database_url: str
+) -> None:
+    """Neither the task, which takes owners one after the other, nor who looks at the calendar."""
+    owners = sorted([await make_user() for _ in range(3)], key=lambda owner: owner.id)
+    for owner in owners:
+        event = (await owner.client.post("/api/events", json=standup())).json()
+        await share(owner, event["id"], alice, "Viewer")
+        if owner is owners[1]:
+            await store_rule(database_url, event["id"], "FREQ=SOMETIMES")
+    start = in_years(3)
+    with capture_logs() as logs:
+        assert len(await agenda(alice, start, start + timedelta(days=1))) == 2
+        await EXTEND.run(database, in_years(2))
+    told = [entry for entry in logs if entry["event"] == "horizon_not_extended"]
+    assert [entry["owner_id"] for entry in told] == [str(owners[1].id)] * 2
+    async with database.reading() as read:
+        rows = [await read.first(_STORED, owner_id=owner.id) for owner in owners]
+    reached = [row is not None and row["max"] > in_years(4) for row in rows]
+    assert reached == [True, False, True]
+
+
+def test_a_statement_that_takes_too_long_is_its_owners_and_a_database_away_is_nobodys() -> None:
+    """Else an owner of very many would stop the task, or an outage be logged for everybody."""
+    owner = UserId(UUID(int=1))
+    with others_go_on("horizon_not_extended", owner_id=owner):
+        raise Unavailable from asyncpg.QueryCanceledError()
+    with (
+        pytest.raises(Unavailable),
+        others_go_on("horizon_not_extended", owner_id=owner),
+    ):
+        raise Unavailable from OSError()

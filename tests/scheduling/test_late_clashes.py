@@ -9,6 +9,7 @@ import asyncpg
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Database
 from eventmanager.events.upkeep import TASKS
+from eventmanager.scheduling.queries import LATE_CLASHES, MAX_LATE_CLASHES
 from tests.conftest import MovableClock, User, register, started
 
 YEAR = datetime.now(UTC).year
@@ -98,3 +99,25 @@ async def test_the_task_extends_what_nobody_looks_at(settings: Settings, databas
         )
         await connection.close()
         assert stored_until == datetime(YEAR + 6, 9, 1, tzinfo=UTC)
+
+
+async def test_very_many_late_clashes_are_looked_for_within_bounds(
+    alice: User, database: Database
+) -> None:
+    """Dozens of series at one time make millions of pairs, for which no reader could wait."""
+    daily = {
+        "start_time": f"{YEAR + 1}-01-01T08:00:00Z",
+        "end_time": f"{YEAR + 1}-01-01T09:00:00Z",
+        "recurrence_pattern": "FREQ=DAILY;COUNT=300",
+    }
+    events = [daily | {"title": f"At eight {number}"} for number in range(10)]
+    answer = await alice.client.post(
+        "/api/events/batch", json={"events": events}, params={"on_conflict": "allow"}
+    )
+    assert answer.status_code == 201
+    begin, end = datetime(YEAR, 1, 1, tzinfo=UTC), datetime(YEAR + 3, 1, 1, tzinfo=UTC)
+    async with database.reading() as read:
+        rows = await read.all(LATE_CLASHES, owner_id=alice.id, start=begin, end=end)
+    assert len(rows) == 45
+    assert sum(row["clashes"] for row in rows) == MAX_LATE_CLASHES < 45 * 300
+    assert {row["first"] for row in rows} == {datetime(YEAR + 1, 1, 1, 8, tzinfo=UTC)}

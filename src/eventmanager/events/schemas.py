@@ -80,7 +80,8 @@ class EventCreate(BaseModel):
     )
     recurrence_pattern: Pattern | None = Field(
         None,
-        description="RFC 5545: an RRULE, with or without `RRULE:`, and RDATE or EXDATE lines.",
+        description="RFC 5545: an RRULE, with or without `RRULE:`, and RDATE or EXDATE lines. "
+        "At most 5,000 occurrences in the first two years, and in any year after.",
         examples=["RRULE:FREQ=WEEKLY;BYDAY=MO"],
     )
     status: Status = Status.CONFIRMED

@@ -34,23 +34,29 @@ async def renew_zones(db: Database, now: datetime) -> None:
     """Work out what is stored of the future anew, where it comes from older time zone data.
 
     Each event is a transaction of its own, so that this may be ended at any time and begun again.
+    An owner with an event for which that fails has a turn again at the next run.
     """
     async with db.reading() as read:
         owners = await read.all(queries.OUTDATED_TIMELINES, zone_data=ZONE_DATA)
     for owner in owners:
-        async with db.reading() as read:
-            events = await read.all(queries.ZONED_EVENTS, owner_id=owner["owner_id"], now=now)
-        for event in events:
-            await _renew(db, event["id"], now=now)
-        async with db.reading() as read:
-            await read.first(queries.RENEWED, owner_id=owner["owner_id"], zone_data=ZONE_DATA)
-        mirror(
-            "zone_data_applied",
-            owner_id=str(owner["owner_id"]),
-            zone_data=ZONE_DATA,
-            before=owner["zone_data"],
-            events=len(events),
-        )
+        with scheduling.others_go_on("zone_data_not_applied", owner_id=owner["owner_id"]):
+            await _renew_all(db, owner, now=now)
+
+
+async def _renew_all(db: Database, owner: asyncpg.Record, *, now: datetime) -> None:
+    async with db.reading() as read:
+        events = await read.all(queries.ZONED_EVENTS, owner_id=owner["owner_id"], now=now)
+    for event in events:
+        await _renew(db, event["id"], now=now)
+    async with db.reading() as read:
+        await read.first(queries.RENEWED, owner_id=owner["owner_id"], zone_data=ZONE_DATA)
+    mirror(
+        "zone_data_applied",
+        owner_id=str(owner["owner_id"]),
+        zone_data=ZONE_DATA,
+        before=owner["zone_data"],
+        events=len(events),
+    )
 
 
 async def _renew(db: Database, event_id: EventId, *, now: datetime) -> None:

@@ -1,11 +1,18 @@
 """PURE. RFC 5545 recurrence: patterns read into series, series expanded within windows.
 
 `parse` reads and checks a pattern, `expand` gives its occurrences in a window, `is_finished` says
-whether any are left. No clock, no database: values in, values out, and always bounded work.
+whether any are left, `refuse_crowded` looks for a year with too many. No clock, no database: values
+in, values out, and always bounded work.
 """
 
 from eventmanager.recurrence.anchors import Anchor
-from eventmanager.recurrence.expansion import Occurrence, begins, expand, is_finished
+from eventmanager.recurrence.expansion import (
+    Occurrence,
+    begins,
+    expand,
+    is_finished,
+    refuse_crowded,
+)
 from eventmanager.recurrence.lines import MAX_LENGTH
 from eventmanager.recurrence.moves import Drag, Move, move
 from eventmanager.recurrence.parsing import parse
@@ -33,5 +40,6 @@ __all__ = [
     "is_finished",
     "move",
     "parse",
+    "refuse_crowded",
     "split",
 ]

@@ -7,9 +7,10 @@ by what the clock shows, never by instant, which is just what RFC 5545 asks.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from math import prod
 from typing import Final, NamedTuple
 
@@ -105,6 +106,28 @@ def nth(walk: Walk, number: int, until: datetime) -> datetime | None:
             instance = midnight + timedelta(block.days[day], walk.times[time])
             return instance if instance <= until else None
         number = place - len(block.picks) + 1
+    return None
+
+
+def crowded_year(walk: Walk, until: datetime) -> int | None:
+    """Return the first year that has more than MAX_OCCURRENCES instances up to `until`, or None.
+
+    They are counted and not made, so that two centuries cost little. A week of which BYSETPOS
+    chooses counts for the year in which it begins.
+    """
+    if len(walk.times) * len(_DAYS) <= MAX_OCCURRENCES:
+        return None
+    after = until + timedelta(seconds=1)
+    first, last = walk.start.toordinal(), until.toordinal()
+    counts = Counter[int]()
+    for block in _blocks(walk, first, last):
+        year = date.fromordinal(block.base).year
+        if first < block.base and block.base + block.days[-1] < last:
+            counts[year] += len(block.picks)
+        else:
+            counts[year] += _place(walk, block, after) - _place(walk, block, walk.start)
+        if counts[year] > MAX_OCCURRENCES:
+            return year
     return None
 
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, Self
 
-from eventmanager.recurrence import Occurrence, Series, expand, is_finished
+from eventmanager.recurrence import Occurrence, Series, expand, is_finished, refuse_crowded
 
 HORIZON_YEARS: Final = 2
 CAP_YEARS: Final = 10
-_STRETCH: Final = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +68,17 @@ class Plan:
         """Plan a series up to two years past now or past its start, and past its overrides.
 
         Raises `recurrence.InvalidRecurrence` when it has more than 5,000 occurrences until then,
-        unless it was `admitted` before: then it may have grown since.
+        or in any year after, unless it was `admitted` before: then it may have grown since.
         """
         ahead = years_after(max(now, series.start), HORIZON_YEARS)
         horizon = month_after(min(ahead, cap(now)))
         # An RDATE may lie before the start.
         first = min(series.rdates | {series.start})
-        listed = between if admitted else expand
-        occurrences = listed(series, start=first, end=horizon)
+        if admitted:
+            occurrences = between(series, start=first, end=horizon)
+        else:
+            occurrences = expand(series, start=first, end=horizon)
+            refuse_crowded(series)
         if not overrides:
             return cls(series, busy, horizon, occurrences, {}, ())
         # Where an occurrence goes, and whence, must be known as far as what it might clash with.
@@ -124,16 +126,8 @@ def _placed(occurrence: Occurrence, overrides: Overrides) -> Sequence[Occurrence
 
 
 def between(series: Series, *, start: datetime, end: datetime) -> list[Occurrence]:
-    """Return the occurrences of a planned series that start in [start, end), however many.
-
-    The limit on their number holds for one expansion, so a long time is expanded year by year.
-    """
-    found: list[Occurrence] = []
-    while start < end:
-        pause = min(start + _STRETCH, end)
-        found += expand(series, start=start, end=pause)
-        start = pause
-    return found
+    """Return the occurrences of a planned series that start in [start, end), however many."""
+    return expand(series, start=start, end=end, limit=None)
 
 
 def cap(now: datetime) -> datetime:

@@ -167,38 +167,50 @@ CLASHES: Final = query(f"""
     LIMIT :limit
 """)  # built from constants of this module
 
-# Timelines with endless series that are stored less far ahead than they should be.
+# Timelines with endless series that are stored less far ahead than they should be, by their owner.
 FADING: Final = query("""
     SELECT t.owner_id FROM timelines t
-    WHERE t.stored_until < :until AND EXISTS (SELECT FROM series s WHERE s.owner_id = t.owner_id)
+    WHERE t.owner_id > :after AND t.stored_until < :until
+      AND EXISTS (SELECT FROM series s WHERE s.owner_id = t.owner_id)
     ORDER BY t.owner_id LIMIT :limit
 """)
 
-# Timelines that must be stored further before a window of the reader's ending at :until is whole.
+# Timelines that must be stored further before a window of the reader's ending at :until is whole:
+# the reader's own, and those of others with a series that the reader may read.
 BEHIND: Final = query("""
     SELECT t.owner_id FROM timelines t
     WHERE t.stored_until < :until
       AND (t.owner_id = :reader_id OR t.owner_id IN (
           SELECT owner_id FROM grants WHERE user_id = :reader_id AND owner_id <> user_id))
-      AND EXISTS (SELECT FROM series s WHERE s.owner_id = t.owner_id)
+      AND EXISTS (
+          SELECT FROM series s
+          WHERE s.owner_id = t.owner_id AND (s.owner_id = :reader_id OR EXISTS (
+              SELECT FROM grants g WHERE g.event_id = s.event_id AND g.user_id = :reader_id)))
     ORDER BY t.owner_id
 """)
 
+MAX_LATE_CLASHES: Final = 10_000
 _ALL_BUSY: Final = touching(
     owner=":owner_id", start="CAST(:start AS timestamptz)", end="CAST(:end AS timestamptz)"
 )
 _BESIDE: Final = touching(owner=":owner_id", start="a.start_time", end="a.end_time")
 
 # Pairs of events that clash in a stretch of time at the end of what is stored, with how often and
-# where first; without those that clash before it too, since their owner knows of them.
+# where first; without those that clash before it too, since their owner knows of them. Who has had
+# very many booked at the same time is told of some: dozens of series make millions of pairs.
 LATE_CLASHES: Final = query(f"""
     SELECT found.* FROM (
-        SELECT a.event_id, b.event_id AS other_id, count(*) AS clashes,
-               min(greatest(a.start_time, b.start_time)) AS first
-        FROM ({_ALL_BUSY}) a CROSS JOIN LATERAL ({_BESIDE}) b
-        WHERE a.busy AND b.busy AND (a.event_id, a.recurrence_id) < (b.event_id, b.recurrence_id)
-          AND greatest(a.start_time, b.start_time) >= CAST(:start AS timestamptz)
-        GROUP BY a.event_id, b.event_id
+        SELECT event_id, other_id, count(*) AS clashes, min(start_time) AS first
+        FROM (
+            SELECT a.event_id, b.event_id AS other_id,
+                   greatest(a.start_time, b.start_time) AS start_time
+            FROM ({_ALL_BUSY}) a CROSS JOIN LATERAL ({_BESIDE}) b
+            WHERE a.busy AND b.busy
+              AND (a.event_id, a.recurrence_id) < (b.event_id, b.recurrence_id)
+              AND greatest(a.start_time, b.start_time) >= CAST(:start AS timestamptz)
+            LIMIT {MAX_LATE_CLASHES}
+        ) met
+        GROUP BY event_id, other_id
     ) found
     WHERE NOT EXISTS (
         SELECT FROM (

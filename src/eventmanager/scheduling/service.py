@@ -2,19 +2,22 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 import asyncpg
 import orjson
+import structlog
 
 from eventmanager.core.database import Database, Reading, Transaction
-from eventmanager.core.errors import WindowTooFar
+from eventmanager.core.errors import Unavailable, WindowTooFar
 from eventmanager.core.ids import EventId, UserId, uuid7
 from eventmanager.core.time import ZONE_DATA, Window, rfc3339, zone
-from eventmanager.recurrence import Occurrence, is_finished, parse
+from eventmanager.recurrence import InvalidRecurrence, Occurrence, is_finished, parse
 from eventmanager.scheduling import queries
 from eventmanager.scheduling.plan import (
     HORIZON_YEARS,
@@ -30,6 +33,9 @@ from eventmanager.scheduling.plan import (
 MAX_CLASHES: Final = 50
 STORED_AT_ONCE: Final = 5_000
 _OWNERS_AT_ONCE: Final = 100
+_NO_OWNER: Final = UserId(UUID(int=0))
+
+_log = structlog.get_logger("app")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +220,17 @@ def refuse_beyond_cap(end: datetime, *, loc: Sequence[str], now: datetime) -> No
 async def know(db: Database, *, reader_id: UserId, window: Window, now: datetime) -> None:
     """See to it that all that `reader_id` may read is stored up to the end of the window.
 
-    Raises `WindowTooFar` when that is more than ten years ahead.
+    An owner with a stored rule that can't be read is logged, and the others' time is there all the
+    same. Raises `WindowTooFar` when that is more than ten years ahead.
     """
     refuse_beyond_cap(window.end, loc=["query", "end"], now=now)
     async with db.reading() as read:
         behind = await read.all(queries.BEHIND, reader_id=reader_id, until=window.end)
     for row in behind:
-        await _know_one(db, owner_id=row["owner_id"], until=month_after(window.end), now=now)
+        try:
+            await _know_one(db, owner_id=row["owner_id"], until=month_after(window.end), now=now)
+        except InvalidRecurrence as error:
+            _log_failure("horizon_not_extended", owner_id=row["owner_id"], error=error)
 
 
 def _reservation(
@@ -296,10 +306,21 @@ def _columns(items: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
 
 
 async def _know_one(db: Database, *, owner_id: UserId, until: datetime, now: datetime) -> None:
-    async def work(tx: Transaction) -> None:
-        await reach(tx, owner_id=owner_id, until=until, now=now)
+    """Store an owner's time up to `until`, a year at a time.
 
-    await db.transaction(work)
+    Each is a transaction of its own: the owner's lock is soon free again, and what is stored stays
+    so if the rest takes longer than anybody waits.
+    """
+
+    async def extend(tx: Transaction) -> bool:
+        stored_until = await hold(tx, owner_id=owner_id, now=now)
+        end = min(until, years_after(stored_until, 1))
+        if end > stored_until:
+            await _extend(tx, owner_id=owner_id, start=stored_until, end=end, now=now)
+        return end == until
+
+    while not await db.transaction(extend):
+        pass
 
 
 async def _extend(
@@ -314,14 +335,15 @@ async def _extend(
     found: list[Occurrence] = []
 
     async def store() -> None:
+        some = found[:STORED_AT_ONCE]
         await tx.first(
             queries.STORE,
-            event_ids=event_ids,
-            starts=[occurrence.start for occurrence in found],
-            ends=[occurrence.end for occurrence in found],
+            event_ids=event_ids[:STORED_AT_ONCE],
+            starts=[occurrence.start for occurrence in some],
+            ends=[occurrence.end for occurrence in some],
         )
-        event_ids.clear()
-        found.clear()
+        del event_ids[:STORED_AT_ONCE]
+        del found[:STORED_AT_ONCE]
 
     every = await tx.all(queries.SERIES_OF, owner_id=owner_id)
     for row in every:
@@ -336,7 +358,8 @@ async def _extend(
         event_ids += [row["event_id"]] * (len(found) - len(event_ids))
         if is_finished(series, at=end):
             finished.append(row["event_id"])
-        if len(found) >= STORED_AT_ONCE:
+        # A statement may only take so long, and one series may have any number.
+        while len(found) >= STORED_AT_ONCE:
             await store()
         # An owner may have thousands of series; others are served in between.
         await asyncio.sleep(0)
@@ -371,13 +394,38 @@ async def tell(
 async def extend_horizons(db: Database, *, now: datetime) -> None:
     """Store every endless series two years ahead of now."""
     until = month_after(years_after(now, HORIZON_YEARS))
+    after = _NO_OWNER
     while True:
         async with db.reading() as read:
-            behind = await read.all(queries.FADING, until=until, limit=_OWNERS_AT_ONCE)
+            behind = await read.all(queries.FADING, until=until, after=after, limit=_OWNERS_AT_ONCE)
         for row in behind:
-            await _know_one(db, owner_id=row["owner_id"], until=until, now=now)
+            after = row["owner_id"]
+            with others_go_on("horizon_not_extended", owner_id=after):
+                await _know_one(db, owner_id=after, until=until, now=now)
         if len(behind) < _OWNERS_AT_ONCE:
             return
+
+
+@contextmanager
+def others_go_on(failure: str, *, owner_id: UserId) -> Iterator[None]:
+    """Log what goes wrong with one owner's time as `failure`, so that the others' is still known.
+
+    That the database is away is raised: it is nobody's own.
+    """
+    try:
+        yield
+    except Exception as error:
+        # Whatever else it is, one owner must never stop the work for all who come after; nor with
+        # so many occurrences that a statement runs into its time limit.
+        too_long = isinstance(error.__cause__, asyncpg.QueryCanceledError)
+        if isinstance(error, Unavailable) and not too_long:
+            raise
+        _log_failure(failure, owner_id=owner_id, error=error)
+
+
+def _log_failure(failure: str, *, owner_id: UserId, error: Exception) -> None:
+    cause = error.__cause__ or error
+    _log.warning(failure, owner_id=str(owner_id), cause=repr(cause))
 
 
 async def know_owner(db: Database, *, owner_id: UserId, until: datetime, now: datetime) -> None:
