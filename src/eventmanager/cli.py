@@ -54,7 +54,7 @@ def serve(
     """Serve the API; with no DATABASE_URL, on an embedded PostgreSQL kept in DATA_DIR."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    with _database(_settings()) as settings, _listening(host, port) as listening:
+    with _database(_settings(), lasting=True) as settings, _listening(host, port) as listening:
         _open_logs(settings)
         _migrate(settings)
         _hand_down(settings)
@@ -104,7 +104,7 @@ def worker() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    with _database(_settings(), share=True) as settings:
+    with _database(_settings(), share=True, lasting=True) as settings:
         _open_logs(settings)
         _migrate(settings)
         _out.print("[bold green]Event Manager[/] is working; Ctrl-C stops it.")
@@ -206,10 +206,14 @@ def _complaints(error: ValidationError) -> Iterator[str]:
 
 
 @contextmanager
-def _database(settings: Settings, *, share: bool = False) -> Iterator[Settings]:
+def _database(
+    settings: Settings, *, share: bool = False, lasting: bool = False
+) -> Iterator[Settings]:
     """Start the embedded PostgreSQL unless DATABASE_URL is set; yield settings that name it.
 
-    With `share`, one that a server is running already is used as it is.
+    With `share`, one that a server is running already is used as it is. With `lasting`, what would
+    go on until it is stopped is stopped by the end of PostgreSQL: whoever supervises it can then
+    start both again. What ends soon anyway fails by itself.
     """
     if settings.database_url:
         yield settings
@@ -220,7 +224,7 @@ def _database(settings: Settings, *, share: bool = False) -> Iterator[Settings]:
         yield settings.model_copy(update={"database_url": running})
         return
     try:
-        with embedded_postgres(directory) as url:
+        with embedded_postgres(directory, at_its_end=_stop if lasting else None) as url:
             yield settings.model_copy(update={"database_url": url} | _secrets(settings))
     except EmbeddedUnavailable as error:
         _fail(str(error))
@@ -266,12 +270,11 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 def _banner(settings: Settings, listening: socket.socket, *, workers: int) -> None:
     host, port = listening.getsockname()[:2]
     base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    embedded = settings.database_url.startswith("postgresql://postgres@/eventmanager?host=")
     rows = {
         "API": base,
         "Docs": f"{base}/docs",
         "Data": str((settings.data_dir / "postgres").resolve())
-        if embedded
+        if _is_embedded(settings.database_url)
         else "the database of DATABASE_URL",
         "Logs": "standard output" if settings.log_stdout else str(settings.log_dir.resolve()),
     }
@@ -282,6 +285,10 @@ def _banner(settings: Settings, listening: socket.socket, *, workers: int) -> No
     for name, value in rows.items():
         # No table: it would cut a path that is wider than the terminal.
         _out.print(f"[bold]{name:<{width}}[/]  {escape(value)}", soft_wrap=True, highlight=False)
+
+
+def _is_embedded(database_url: str) -> bool:
+    return database_url.startswith("postgresql://postgres@/eventmanager?host=")
 
 
 def _migrate(settings: Settings) -> None:
@@ -299,7 +306,12 @@ def _run(work: Coroutine[Any, Any, T], *, database_url: str) -> T:
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as e:
         place = re.sub(r"(?<=password=)[^&]*", "...", database_url.rpartition("@")[2])
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-        _fail(f"The database at {place} cannot be used: {reason}. Check DATABASE_URL.")
+        advice = (
+            "See postgres/postgres.log in DATA_DIR"
+            if _is_embedded(database_url)
+            else "Check DATABASE_URL"
+        )
+        _fail(f"The database at {place} cannot be used: {reason}. {advice}.")
     except EventManagerError as error:
         _fail(error.detail)
 
@@ -314,6 +326,11 @@ def _open_logs(settings: Settings) -> None:
         logging.configure(settings.log_dir, level=settings.log_level, stdout=settings.log_stdout)
     except OSError as error:
         _fail(f"Cannot write logs to {settings.log_dir}: {error.strerror}. Set LOG_DIR to another.")
+
+
+def _stop() -> None:
+    """End the program from any thread as whoever supervises it would: in order."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _interrupt(*_: object) -> None:

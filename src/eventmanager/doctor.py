@@ -152,9 +152,16 @@ async def _database(settings: Settings) -> Sequence[Finding]:
                 found.append(await _news(read))
                 found += await _work(read, settings)
     except _AWAY as error:
-        advice = "Check DATABASE_URL, and that the server runs and accepts connections."
-        found.append(Finding("Database", _reason(error), advice))
+        found.append(Finding("Database", _reason(error), _advice(settings)))
     return found
+
+
+def _advice(settings: Settings) -> str:
+    """Say what to do about a database that is there, but does not answer as it should."""
+    if settings.database_url:
+        return "Check DATABASE_URL, and that the server runs and accepts connections."
+    log = settings.data_dir.resolve() / "postgres" / "postgres.log"
+    return f"See {log}; if that does not help, stop `eventmanager serve` and start it again."
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """`eventmanager worker` beside a server, and `eventmanager doctor` on both."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -15,8 +16,10 @@ from tests.e2e.conftest import (
     PROGRAM,
     STOP_SECONDS,
     Server,
+    descendants,
     environment,
     make_database,
+    needs_proc,
     run,
     serving,
     wait_for,
@@ -91,6 +94,34 @@ def test_a_server_works_by_itself(serve: Any, fresh_database: str) -> None:
     """One process is enough; several share the work, and each task is seen as done."""
     server = serve(workers=2, DATABASE_URL=fresh_database)
     wait_for(lambda: states(server) == {"ok"}, what=str(tasks(server)))
+
+
+def test_a_worker_ends_with_its_own_postgres_and_says_so(tmp_path: Path) -> None:
+    """One that nobody serves beside has its own, and would look for it for ever."""
+    with at_work(tmp_path) as worker:
+        noted = tmp_path / "data" / "postgres" / "cluster" / "postmaster.pid"
+        os.kill(int(noted.read_text().splitlines()[0]), signal.SIGKILL)
+        assert worker.wait(15) == 1
+    assert "\nThe embedded PostgreSQL has ended by itself (killed by SIGKILL)" in said(tmp_path)
+    assert "Traceback" not in said(tmp_path)
+
+
+@needs_proc
+def test_the_doctor_sends_who_has_no_database_url_to_the_embedded_log(tmp_path: Path) -> None:
+    """To check a setting that is not set would lead nowhere."""
+    with serving(tmp_path) as server:
+        frozen = descendants(server.process.pid)
+        try:
+            for pid in frozen:
+                os.kill(pid.number, signal.SIGSTOP)
+            checked = run(tmp_path, "doctor", COLUMNS="400")
+        finally:
+            for pid in frozen:
+                os.kill(pid.number, signal.SIGCONT)
+    [line] = [line for line in checked.stdout.splitlines() if "Database" in line]
+    assert "does not answer" in line
+    assert f"See {tmp_path}/data/postgres/postgres.log; " in line
+    assert "DATABASE_URL" not in line
 
 
 async def test_the_doctor_finds_a_database_that_is_not_migrated_and_leaves_it_so(
