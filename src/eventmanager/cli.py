@@ -219,11 +219,11 @@ def _database(
         yield settings
         return
     directory = settings.data_dir / "postgres"
-    running = running_postgres(directory) if share else None
-    if running:
-        yield settings.model_copy(update={"database_url": running})
-        return
     try:
+        running = running_postgres(directory) if share else None
+        if running:
+            yield settings.model_copy(update={"database_url": running})
+            return
         with embedded_postgres(directory, at_its_end=_stop if lasting else None) as url:
             yield settings.model_copy(update={"database_url": url} | _secrets(settings))
     except EmbeddedUnavailable as error:

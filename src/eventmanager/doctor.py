@@ -19,7 +19,7 @@ from eventmanager.core.background import queries
 from eventmanager.core.background.records import standings
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Reading
-from eventmanager.core.embedded import running_postgres
+from eventmanager.core.embedded import EmbeddedUnavailable, running_postgres
 from eventmanager.migrations import newest_revision, revision_of
 from eventmanager.realtime.settling import hold_up
 from eventmanager.worker import background
@@ -131,7 +131,10 @@ async def _smtp(settings: Settings) -> str:
 
 
 async def _database(settings: Settings) -> Sequence[Finding]:
-    url = settings.database_url or running_postgres(settings.data_dir / "postgres")
+    try:
+        url = settings.database_url or running_postgres(settings.data_dir / "postgres")
+    except EmbeddedUnavailable as error:
+        return [Finding("Database", "the embedded PostgreSQL can't be looked at", str(error))]
     if not url:
         return [
             Finding(

@@ -50,10 +50,23 @@ def embedded_postgres(
 
 
 def running_postgres(directory: Path) -> str | None:
-    """Return the DATABASE_URL of the cluster that another process runs on ``directory``, if any."""
+    """Return the DATABASE_URL of the cluster that another process runs on ``directory``, if any.
+
+    Raises ``EmbeddedUnavailable`` where another account's cannot be looked at.
+    """
     place = directory.resolve() / "socket"
-    sockets = place.readlink() if place.is_symlink() else place
-    return _url(sockets) if (sockets / SOCKET).exists() and is_locked(directory) else None
+    try:
+        sockets = place.readlink() if place.is_symlink() else place
+        # Not exists(), which in newer Pythons is False also for what may not be looked at.
+        (sockets / SOCKET).stat()
+        return _url(sockets) if is_locked(directory) else None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        raise EmbeddedUnavailable(
+            f"{error.filename} is closed to your account with uid {os.geteuid()}; run this as the "
+            "account that runs the server, or set DATA_DIR to another directory."
+        ) from None
 
 
 def _start(
