@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import secrets
 import signal
 import socket
 import sys
@@ -12,7 +11,6 @@ from contextlib import contextmanager, suppress
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import asyncpg
-import orjson
 import typer
 import uvicorn
 from pydantic import SecretStr, ValidationError
@@ -25,6 +23,7 @@ from eventmanager.core import logging
 from eventmanager.core.config import Settings
 from eventmanager.core.embedded import EmbeddedUnavailable, embedded_postgres, running_postgres
 from eventmanager.core.errors import EventManagerError
+from eventmanager.core.secrets import SecretsUnusable, kept_secrets, make_secrets
 from eventmanager.migrations import migrate as migrate_database
 
 GRACE_SECONDS: Final = 20
@@ -226,25 +225,21 @@ def _database(
             return
         with embedded_postgres(directory, at_its_end=_stop if lasting else None) as url:
             yield settings.model_copy(update={"database_url": url} | _secrets(settings))
-    except EmbeddedUnavailable as error:
+    except (EmbeddedUnavailable, SecretsUnusable) as error:
         _fail(str(error))
 
 
 def _secrets(settings: Settings) -> dict[str, SecretStr]:
     """Return the token secrets that are not set, made at random once and kept in DATA_DIR."""
-    names = ("access_token_secret", "refresh_token_secret")
-    path = settings.data_dir / "secrets.json"
-    kept: dict[str, str] = orjson.loads(path.read_bytes()) if path.exists() else {}
-    for name in names:
-        kept.setdefault(name, secrets.token_urlsafe(48))
-    if not path.exists():
-        fresh = path.with_suffix(".new")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(orjson.dumps(kept))
-        fresh.rename(path)
-    return {
-        name: SecretStr(getattr(settings, name).get_secret_value() or kept[name]) for name in names
+    missing = {
+        name
+        for name in ("access_token_secret", "refresh_token_secret")
+        if not getattr(settings, name).get_secret_value()
     }
+    if not missing:
+        return {}
+    kept = kept_secrets(settings.data_dir) or make_secrets(settings.data_dir)
+    return {name: SecretStr(kept[name]) for name in missing}
 
 
 def _hand_down(settings: Settings) -> None:

@@ -634,6 +634,29 @@ def test_no_secret_is_written_anywhere(directory: Path, stdout: str, level: str)
         assert secret not in written
 
 
+def test_damaged_secrets_are_one_line_and_without_them_sessions_go_on(directory: Path) -> None:
+    """What the line says is lost is what is lost: access tokens, and nothing else."""
+    kept = directory / "data" / "secrets.json"
+    with serving(directory) as server, server.client() as client:
+        access = sign_up(client)
+        refresh = client.cookies["refresh_token"]
+    whole = kept.read_bytes()
+    kept.write_bytes(b"")
+    line = refusal(directory, "--port", "0")
+    assert line.startswith(f"{kept} is damaged; ")
+    checked = run(directory, "doctor", COLUMNS="600")
+    assert checked.returncode == 1
+    assert line in checked.stdout
+    kept.unlink()
+    with serving(directory) as server, server.client(access) as client:
+        assert kept.read_bytes() not in (b"", whole)
+        assert client.get("/api/me").status_code == 401
+        renewed = client.post("/api/auth/refresh", headers={"Cookie": f"refresh_token={refresh}"})
+        assert renewed.status_code == 200
+        bearer = {"Authorization": f"Bearer {renewed.json()['access_token']}"}
+        assert client.get("/api/me", headers=bearer).status_code == 200
+
+
 def use_it_all(client: httpx.Client, secrets: list[str]) -> None:
     """Sign up, in and out, well and badly; note every secret that went over the wire."""
     password, other, typed_as_name = (uuid4().hex for _ in range(3))
