@@ -4,10 +4,10 @@ import os
 import shutil
 import signal
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from eventmanager.core.embedded import embedded_postgres
+from eventmanager.core.embedded import EmbeddedUnavailable, embedded_postgres
 
 
 class Postgres:
@@ -26,7 +26,8 @@ class Postgres:
         """End its main process as the kernel would when memory is short; the others follow."""
         pid = (self._directory / "cluster" / "postmaster.pid").read_text().split()[0]
         os.kill(int(pid), signal.SIGKILL)
-        self._stack.close()
+        with suppress(EmbeddedUnavailable):
+            self._stack.close()
 
     def remove(self) -> None:
         """Leave nothing behind."""

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import secrets
 import signal
 import socket
 import sys
@@ -12,7 +11,6 @@ from contextlib import contextmanager, suppress
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import asyncpg
-import orjson
 import typer
 import uvicorn
 from pydantic import SecretStr, ValidationError
@@ -25,6 +23,7 @@ from eventmanager.core import logging
 from eventmanager.core.config import Settings
 from eventmanager.core.embedded import EmbeddedUnavailable, embedded_postgres, running_postgres
 from eventmanager.core.errors import EventManagerError
+from eventmanager.core.secrets import SecretsUnusable, kept_secrets, make_secrets
 from eventmanager.migrations import migrate as migrate_database
 
 GRACE_SECONDS: Final = 20
@@ -54,7 +53,7 @@ def serve(
     """Serve the API; with no DATABASE_URL, on an embedded PostgreSQL kept in DATA_DIR."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    with _database(_settings()) as settings, _listening(host, port) as listening:
+    with _database(_settings(), lasting=True) as settings, _listening(host, port) as listening:
         _open_logs(settings)
         _migrate(settings)
         _hand_down(settings)
@@ -104,7 +103,7 @@ def worker() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    with _database(_settings(), share=True) as settings:
+    with _database(_settings(), share=True, lasting=True) as settings:
         _open_logs(settings)
         _migrate(settings)
         _out.print("[bold green]Event Manager[/] is working; Ctrl-C stops it.")
@@ -206,41 +205,41 @@ def _complaints(error: ValidationError) -> Iterator[str]:
 
 
 @contextmanager
-def _database(settings: Settings, *, share: bool = False) -> Iterator[Settings]:
+def _database(
+    settings: Settings, *, share: bool = False, lasting: bool = False
+) -> Iterator[Settings]:
     """Start the embedded PostgreSQL unless DATABASE_URL is set; yield settings that name it.
 
-    With `share`, one that a server is running already is used as it is.
+    With `share`, one that a server is running already is used as it is. With `lasting`, what would
+    go on until it is stopped is stopped by the end of PostgreSQL: whoever supervises it can then
+    start both again. What ends soon anyway fails by itself.
     """
     if settings.database_url:
         yield settings
         return
     directory = settings.data_dir / "postgres"
-    running = running_postgres(directory) if share else None
-    if running:
-        yield settings.model_copy(update={"database_url": running})
-        return
     try:
-        with embedded_postgres(directory) as url:
+        running = running_postgres(directory) if share else None
+        if running:
+            yield settings.model_copy(update={"database_url": running})
+            return
+        with embedded_postgres(directory, at_its_end=_stop if lasting else None) as url:
             yield settings.model_copy(update={"database_url": url} | _secrets(settings))
-    except EmbeddedUnavailable as error:
+    except (EmbeddedUnavailable, SecretsUnusable) as error:
         _fail(str(error))
 
 
 def _secrets(settings: Settings) -> dict[str, SecretStr]:
     """Return the token secrets that are not set, made at random once and kept in DATA_DIR."""
-    names = ("access_token_secret", "refresh_token_secret")
-    path = settings.data_dir / "secrets.json"
-    kept: dict[str, str] = orjson.loads(path.read_bytes()) if path.exists() else {}
-    for name in names:
-        kept.setdefault(name, secrets.token_urlsafe(48))
-    if not path.exists():
-        fresh = path.with_suffix(".new")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(orjson.dumps(kept))
-        fresh.rename(path)
-    return {
-        name: SecretStr(getattr(settings, name).get_secret_value() or kept[name]) for name in names
+    missing = {
+        name
+        for name in ("access_token_secret", "refresh_token_secret")
+        if not getattr(settings, name).get_secret_value()
     }
+    if not missing:
+        return {}
+    kept = kept_secrets(settings.data_dir) or make_secrets(settings.data_dir)
+    return {name: SecretStr(kept[name]) for name in missing}
 
 
 def _hand_down(settings: Settings) -> None:
@@ -266,12 +265,11 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 def _banner(settings: Settings, listening: socket.socket, *, workers: int) -> None:
     host, port = listening.getsockname()[:2]
     base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    embedded = settings.database_url.startswith("postgresql://postgres@/eventmanager?host=")
     rows = {
         "API": base,
         "Docs": f"{base}/docs",
         "Data": str((settings.data_dir / "postgres").resolve())
-        if embedded
+        if _is_embedded(settings.database_url)
         else "the database of DATABASE_URL",
         "Logs": "standard output" if settings.log_stdout else str(settings.log_dir.resolve()),
     }
@@ -282,6 +280,10 @@ def _banner(settings: Settings, listening: socket.socket, *, workers: int) -> No
     for name, value in rows.items():
         # No table: it would cut a path that is wider than the terminal.
         _out.print(f"[bold]{name:<{width}}[/]  {escape(value)}", soft_wrap=True, highlight=False)
+
+
+def _is_embedded(database_url: str) -> bool:
+    return database_url.startswith("postgresql://postgres@/eventmanager?host=")
 
 
 def _migrate(settings: Settings) -> None:
@@ -299,7 +301,12 @@ def _run(work: Coroutine[Any, Any, T], *, database_url: str) -> T:
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as e:
         place = re.sub(r"(?<=password=)[^&]*", "...", database_url.rpartition("@")[2])
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-        _fail(f"The database at {place} cannot be used: {reason}. Check DATABASE_URL.")
+        advice = (
+            "See postgres/postgres.log in DATA_DIR"
+            if _is_embedded(database_url)
+            else "Check DATABASE_URL"
+        )
+        _fail(f"The database at {place} cannot be used: {reason}. {advice}.")
     except EventManagerError as error:
         _fail(error.detail)
 
@@ -314,6 +321,11 @@ def _open_logs(settings: Settings) -> None:
         logging.configure(settings.log_dir, level=settings.log_level, stdout=settings.log_stdout)
     except OSError as error:
         _fail(f"Cannot write logs to {settings.log_dir}: {error.strerror}. Set LOG_DIR to another.")
+
+
+def _stop() -> None:
+    """End the program from any thread as whoever supervises it would: in order."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _interrupt(*_: object) -> None:

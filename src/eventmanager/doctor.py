@@ -19,7 +19,8 @@ from eventmanager.core.background import queries
 from eventmanager.core.background.records import standings
 from eventmanager.core.config import Settings
 from eventmanager.core.database import Reading
-from eventmanager.core.embedded import running_postgres
+from eventmanager.core.embedded import EmbeddedUnavailable, running_postgres
+from eventmanager.core.secrets import SecretsUnusable, kept_secrets
 from eventmanager.migrations import newest_revision, revision_of
 from eventmanager.realtime.settling import hold_up
 from eventmanager.worker import background
@@ -63,6 +64,7 @@ async def examine(settings: Settings) -> Sequence[Finding]:
     return [
         Finding("Python", f"{platform.python_version()}, Event Manager {version('eventmanager')}"),
         Finding("Settings", "valid"),
+        *_secrets(settings),
         _logs(settings),
         *found[0],
         found[1],
@@ -89,6 +91,20 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError | aiosmtplib.SMTPTimeoutError):
         return "does not answer"
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _secrets(settings: Settings) -> Sequence[Finding]:
+    """Look at the secrets that are kept, where a server with these settings would read them."""
+    if settings.access_token_secret.get_secret_value() and (
+        settings.refresh_token_secret.get_secret_value()
+    ):
+        return []
+    path = settings.data_dir.resolve() / "secrets.json"
+    try:
+        kept = kept_secrets(settings.data_dir)
+    except SecretsUnusable as error:
+        return [Finding("Secrets", f"{path} can't be used", str(error))]
+    return [Finding("Secrets", str(path) if kept else "none yet; made at the first start")]
 
 
 def _logs(settings: Settings) -> Finding:
@@ -131,7 +147,10 @@ async def _smtp(settings: Settings) -> str:
 
 
 async def _database(settings: Settings) -> Sequence[Finding]:
-    url = settings.database_url or running_postgres(settings.data_dir / "postgres")
+    try:
+        url = settings.database_url or running_postgres(settings.data_dir / "postgres")
+    except EmbeddedUnavailable as error:
+        return [Finding("Database", "the embedded PostgreSQL can't be looked at", str(error))]
     if not url:
         return [
             Finding(
@@ -152,9 +171,16 @@ async def _database(settings: Settings) -> Sequence[Finding]:
                 found.append(await _news(read))
                 found += await _work(read, settings)
     except _AWAY as error:
-        advice = "Check DATABASE_URL, and that the server runs and accepts connections."
-        found.append(Finding("Database", _reason(error), advice))
+        found.append(Finding("Database", _reason(error), _advice(settings)))
     return found
+
+
+def _advice(settings: Settings) -> str:
+    """Say what to do about a database that is there, but does not answer as it should."""
+    if settings.database_url:
+        return "Check DATABASE_URL, and that the server runs and accepts connections."
+    log = settings.data_dir.resolve() / "postgres" / "postgres.log"
+    return f"See {log}; if that does not help, stop `eventmanager serve` and start it again."
 
 
 @asynccontextmanager

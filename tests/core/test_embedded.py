@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from eventmanager.core.embedded import EmbeddedUnavailable, embedded_postgres, programs
+from eventmanager.core.embedded import EmbeddedUnavailable, embedded_postgres, programs, server
 from eventmanager.core.embedded.account import account_for, find_launcher
 from eventmanager.core.embedded.server import processes_of
 
@@ -190,6 +191,65 @@ def test_postgres_ends_with_its_killed_owner(data: Path) -> None:
         assert running(data)
         kill_9(process)
         wait_for(lambda: not running(data))
+
+
+def test_the_end_of_postgres_is_told_at_once_and_once_more_in_the_end(data: Path) -> None:
+    """Who goes on without it would refuse everything for ever, and nobody would know why."""
+    told = threading.Event()
+
+    def go_on() -> None:
+        with embedded_postgres(data, durable=False, at_its_end=told.set):
+            os.kill(postmaster_of(data), signal.SIGKILL)
+            assert told.wait(5)
+
+    words = r"(?s)ended by itself \(killed by SIGKILL\).*start it again.*postgres\.log is:\n.*ready"
+    with pytest.raises(EmbeddedUnavailable, match=words):
+        go_on()
+    with embedded_postgres(data, durable=False) as url:
+        assert ask(url, "select 1") == 1
+
+
+def test_the_end_of_postgres_is_the_reason_for_what_comes_of_it(data: Path) -> None:
+    """A command that loses its database midway says that, not that a connection was closed."""
+
+    def fail() -> None:
+        with embedded_postgres(data, durable=False):
+            os.kill(postmaster_of(data), signal.SIGKILL)
+            wait_for(lambda: not running(data))
+            raise ConnectionError
+
+    with pytest.raises(EmbeddedUnavailable, match="ended by itself"):
+        fail()
+
+
+def test_an_ordinary_stop_is_no_alarm(data: Path) -> None:
+    """Nor is one by a supervisor that signals every process, and PostgreSQL is the first to end."""
+    told = threading.Event()
+    with embedded_postgres(data, durable=False, at_its_end=told.set):
+        pass
+    with embedded_postgres(data, durable=False, at_its_end=told.set):
+        for pid in running(data):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: not running(data))
+        time.sleep(1)
+    assert not told.is_set()
+
+
+def test_postgres_that_is_shut_down_while_we_go_on_is_told_too(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who stopped it alone has left a server that cannot do anything."""
+    monkeypatch.setattr(server, "_PATIENCE_SECONDS", 0.1)
+    told = threading.Event()
+
+    def go_on() -> None:
+        with embedded_postgres(data, durable=False, at_its_end=told.set):
+            os.kill(postmaster_of(data), signal.SIGINT)
+            assert told.wait(10)
+
+    with pytest.raises(EmbeddedUnavailable, match=r"ended by itself \(with status 0\)"):
+        go_on()
 
 
 def test_a_backend_deep_in_a_query_does_not_block_the_next_start(data: Path) -> None:

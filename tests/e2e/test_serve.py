@@ -36,6 +36,7 @@ from tests.e2e.conftest import (
     launched,
     make_database,
     needs_proc,
+    pid_of,
     processes,
     refusal,
     run,
@@ -227,6 +228,47 @@ def test_kill_9_of_the_main_process_takes_the_rest_down(directory: Path, workers
         assert_nothing_left(server)
     with serving(directory, port=port):
         pass
+
+
+@needs_proc
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_ends_with_its_postgres_and_says_so(directory: Path, workers: int) -> None:
+    """A server without its database would answer 503 for ever; one that ends is started again."""
+    with serving(directory, workers=workers) as server, server.client() as client:
+        token = sign_up(client)
+        server.family |= descendants(server.process.pid)
+        postmaster_of(directory).kill()
+        assert server.ended(15) == 1
+        complaint, *log = server.stderr.splitlines()
+        assert complaint.startswith("The embedded PostgreSQL has ended by itself (killed by SIGKIL")
+        assert complaint.endswith(f"the end of {directory}/data/postgres/postgres.log is:")
+        assert log
+        assert "Stopped." not in server.stdout
+        assert_nothing_left(server)
+    with serving(directory) as server, server.client(token) as client:
+        assert client.get("/api/me").status_code == 200
+
+
+def postmaster_of(directory: Path) -> Pid:
+    """Return the main process of a server's embedded PostgreSQL."""
+    noted = directory / "data" / "postgres" / "cluster" / "postmaster.pid"
+    return pid_of(int(noted.read_text().splitlines()[0]))
+
+
+@needs_proc
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_supervisor_that_stops_every_process_is_no_alarm(directory: Path, workers: int) -> None:
+    """As systemd does: PostgreSQL, which has a session of its own, is then told to stop as well."""
+    with serving(directory, workers=workers) as server:
+        server.family |= descendants(server.process.pid)
+        server.send(signal.SIGTERM)
+        for pid in server.family:
+            with suppress(ProcessLookupError):
+                os.kill(pid.number, signal.SIGTERM)
+        assert server.ended() == 0, server.stderr
+        assert server.stdout.rstrip().endswith("Stopped.")
+        assert server.stderr == ""
+        assert_nothing_left(server)
 
 
 # --- Refused --------------------------------------------------------------------------------------
@@ -590,6 +632,29 @@ def test_no_secret_is_written_anywhere(directory: Path, stdout: str, level: str)
     assert len(secrets) > 10
     for secret in secrets:
         assert secret not in written
+
+
+def test_damaged_secrets_are_one_line_and_without_them_sessions_go_on(directory: Path) -> None:
+    """What the line says is lost is what is lost: access tokens, and nothing else."""
+    kept = directory / "data" / "secrets.json"
+    with serving(directory) as server, server.client() as client:
+        access = sign_up(client)
+        refresh = client.cookies["refresh_token"]
+    whole = kept.read_bytes()
+    kept.write_bytes(b"")
+    line = refusal(directory, "--port", "0")
+    assert line.startswith(f"{kept} is damaged; ")
+    checked = run(directory, "doctor", COLUMNS="600")
+    assert checked.returncode == 1
+    assert line in checked.stdout
+    kept.unlink()
+    with serving(directory) as server, server.client(access) as client:
+        assert kept.read_bytes() not in (b"", whole)
+        assert client.get("/api/me").status_code == 401
+        renewed = client.post("/api/auth/refresh", headers={"Cookie": f"refresh_token={refresh}"})
+        assert renewed.status_code == 200
+        bearer = {"Authorization": f"Bearer {renewed.json()['access_token']}"}
+        assert client.get("/api/me", headers=bearer).status_code == 200
 
 
 def use_it_all(client: httpx.Client, secrets: list[str]) -> None:

@@ -1,8 +1,12 @@
 """`eventmanager worker` beside a server, and `eventmanager doctor` on both."""
 
+import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,17 +14,32 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 
 from tests.e2e.conftest import (
     PROGRAM,
     STOP_SECONDS,
     Server,
+    descendants,
     environment,
     make_database,
+    needs_proc,
     run,
     serving,
     wait_for,
 )
+
+# It imports first: the other account may not be able to read the program.
+AS_ANOTHER_ACCOUNT = """
+import os, sys
+from eventmanager import cli, doctor
+from eventmanager.accounts import passwords, service
+
+os.setgroups([])
+os.setgid(12345)
+os.setuid(12345)
+cli.app(sys.argv[1:])
+"""
 
 
 @contextmanager
@@ -91,6 +110,63 @@ def test_a_server_works_by_itself(serve: Any, fresh_database: str) -> None:
     """One process is enough; several share the work, and each task is seen as done."""
     server = serve(workers=2, DATABASE_URL=fresh_database)
     wait_for(lambda: states(server) == {"ok"}, what=str(tasks(server)))
+
+
+def test_a_worker_ends_with_its_own_postgres_and_says_so(tmp_path: Path) -> None:
+    """One that nobody serves beside has its own, and would look for it for ever."""
+    with at_work(tmp_path) as worker:
+        noted = tmp_path / "data" / "postgres" / "cluster" / "postmaster.pid"
+        os.kill(int(noted.read_text().splitlines()[0]), signal.SIGKILL)
+        assert worker.wait(15) == 1
+    assert "\nThe embedded PostgreSQL has ended by itself (killed by SIGKILL)" in said(tmp_path)
+    assert "Traceback" not in said(tmp_path)
+
+
+@needs_proc
+def test_the_doctor_sends_who_has_no_database_url_to_the_embedded_log(tmp_path: Path) -> None:
+    """To check a setting that is not set would lead nowhere."""
+    with serving(tmp_path) as server:
+        frozen = descendants(server.process.pid)
+        try:
+            for pid in frozen:
+                os.kill(pid.number, signal.SIGSTOP)
+            checked = run(tmp_path, "doctor", COLUMNS="400")
+        finally:
+            for pid in frozen:
+                os.kill(pid.number, signal.SIGCONT)
+    [line] = [line for line in checked.stdout.splitlines() if "Database" in line]
+    assert "does not answer" in line
+    assert f"See {tmp_path}/data/postgres/postgres.log; " in line
+    assert "DATABASE_URL" not in line
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root changes accounts")
+@pytest.mark.parametrize(
+    "arguments", [["doctor"], ["user", "create", "ada", "ada@example.com", "--password-stdin"]]
+)
+def test_another_account_is_told_whose_the_embedded_postgres_is(arguments: list[str]) -> None:
+    """Who serves as root and works as themselves is one `sudo` away from what they want."""
+    place = Path(tempfile.mkdtemp(prefix="em-", dir="/tmp"))
+    place.chmod(0o711)
+    try:
+        with serving(place, LOG_STDOUT="true"):
+            told = subprocess.run(
+                [sys.executable, "-c", AS_ANOTHER_ACCOUNT, *arguments],
+                input="a password of ada\n",
+                capture_output=True,
+                text=True,
+                env=environment(place, {"COLUMNS": "400", "LOG_STDOUT": "true"}),
+                cwd=place / "cwd",
+                timeout=STOP_SECONDS,
+                check=False,
+            )
+    finally:
+        shutil.rmtree(place)
+    assert told.returncode == 1
+    assert "Traceback" not in told.stderr
+    assert "closed to your account with uid 12345; run this as the account that" in (
+        told.stdout if arguments == ["doctor"] else told.stderr
+    )
 
 
 async def test_the_doctor_finds_a_database_that_is_not_migrated_and_leaves_it_so(

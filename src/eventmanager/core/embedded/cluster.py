@@ -1,6 +1,5 @@
 """The cluster on disk: whether it is one of ours, and how it is made, whole or not at all."""
 
-import os
 import shutil
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from eventmanager.core.embedded.account import Account, Launcher
 from eventmanager.core.embedded.files import tail
 from eventmanager.core.embedded.programs import MAJOR_VERSION, EmbeddedUnavailable
 from eventmanager.core.embedded.server import stop_leftover
+from eventmanager.core.files import sync_directory
 
 DATABASE: Final = "eventmanager"
 
@@ -53,7 +53,7 @@ def make_cluster(
         shutil.rmtree(new, ignore_errors=True)
         raise
     if durable:
-        _sync_directory(cluster.parent)
+        sync_directory(cluster.parent)
 
 
 def _fill_cluster(new: Path, launcher: Launcher, log: IO[bytes], *, durable: bool) -> None:
@@ -79,11 +79,3 @@ def _steps(new: Path, *, durable: bool) -> Iterator[tuple[list[str | Path], str]
         # file system at a stroke, where a thousand files one by one take seconds on a busy disk.
         method = ["--sync-method=syncfs"] if sys.platform == "linux" else []
         yield [*initdb, "--sync-only", *method], ""
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

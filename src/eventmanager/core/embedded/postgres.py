@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -21,13 +21,17 @@ from eventmanager.core.embedded.server import serving, stop_leftover
 
 
 @contextmanager
-def embedded_postgres(directory: Path, *, durable: bool = True) -> Iterator[str]:
+def embedded_postgres(
+    directory: Path, *, durable: bool = True, at_its_end: Callable[[], None] | None = None
+) -> Iterator[str]:
     """Run PostgreSQL on ``directory`` and yield the DATABASE_URL of its database ``eventmanager``.
 
     The cluster is made on first use. With ``durable=False``, for tests only, PostgreSQL never waits
     for the disk: data survive the death of any process, but not that of the machine.
     Blocks while starting (about a minute at most) and while stopping. Call it from the main thread:
-    then PostgreSQL also stops when this process is killed. Raises ``EmbeddedUnavailable``.
+    then PostgreSQL also stops when this process is killed. Raises ``EmbeddedUnavailable``, also in
+    the end if PostgreSQL has ended by itself meanwhile. ``at_its_end`` is then called at once, in a
+    thread, to end what goes on in the context.
     """
     if sys.platform == "win32":
         raise EmbeddedUnavailable(
@@ -36,7 +40,7 @@ def embedded_postgres(directory: Path, *, durable: bool = True) -> Iterator[str]
         )
     with ExitStack() as stack:
         try:
-            url = _start(stack, directory.resolve(), durable=durable)
+            url = _start(stack, directory.resolve(), durable=durable, at_its_end=at_its_end)
         except (OSError, subprocess.SubprocessError) as error:
             raise EmbeddedUnavailable(
                 f"The embedded database cannot use {directory} ({error}); "
@@ -46,13 +50,28 @@ def embedded_postgres(directory: Path, *, durable: bool = True) -> Iterator[str]
 
 
 def running_postgres(directory: Path) -> str | None:
-    """Return the DATABASE_URL of the cluster that another process runs on ``directory``, if any."""
+    """Return the DATABASE_URL of the cluster that another process runs on ``directory``, if any.
+
+    Raises ``EmbeddedUnavailable`` where another account's cannot be looked at.
+    """
     place = directory.resolve() / "socket"
-    sockets = place.readlink() if place.is_symlink() else place
-    return _url(sockets) if (sockets / SOCKET).exists() and is_locked(directory) else None
+    try:
+        sockets = place.readlink() if place.is_symlink() else place
+        # Not exists(), which in newer Pythons is False also for what may not be looked at.
+        (sockets / SOCKET).stat()
+        return _url(sockets) if is_locked(directory) else None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        raise EmbeddedUnavailable(
+            f"{error.filename} is closed to your account with uid {os.geteuid()}; run this as the "
+            "account that runs the server, or set DATA_DIR to another directory."
+        ) from None
 
 
-def _start(stack: ExitStack, directory: Path, *, durable: bool) -> str:
+def _start(
+    stack: ExitStack, directory: Path, *, durable: bool, at_its_end: Callable[[], None] | None
+) -> str:
     # As root the cluster belongs to another account, which must be able to pass through here.
     directory.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     cluster = directory / "cluster"
@@ -65,7 +84,9 @@ def _start(stack: ExitStack, directory: Path, *, durable: bool) -> str:
     stop_leftover(cluster, launcher)
     if not (cluster / "PG_VERSION").exists():
         make_cluster(cluster, account, launcher, log, durable=durable)
-    stack.enter_context(serving(cluster, sockets, launcher, log, durable=durable))
+    stack.enter_context(
+        serving(cluster, sockets, launcher, log, durable=durable, at_its_end=at_its_end)
+    )
     return _url(sockets)
 
 

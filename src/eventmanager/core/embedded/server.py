@@ -4,8 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
@@ -17,6 +18,8 @@ from eventmanager.core.embedded.programs import EmbeddedUnavailable
 
 _POLL_SECONDS: Final = 0.02
 _READY_SECONDS: Final = 60.0
+_WATCH_SECONDS: Final = 0.2
+_PATIENCE_SECONDS: Final = 5.0
 if sys.platform != "win32":
     # Fast shutdown (clients are cut, everything is written), immediate shutdown, and force; each
     # with the seconds it is given.
@@ -37,9 +40,19 @@ _FORGETFUL: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_wri
 
 @contextmanager
 def serving(
-    cluster: Path, sockets: Path, launcher: Launcher, log: IO[bytes], *, durable: bool
+    cluster: Path,
+    sockets: Path,
+    launcher: Launcher,
+    log: IO[bytes],
+    *,
+    durable: bool,
+    at_its_end: Callable[[], None] | None,
 ) -> Iterator[None]:
-    """Run the server until the context ends; it accepts connections when this yields."""
+    """Run the server until the context ends; it accepts connections when this yields.
+
+    One that ends before that is reported in the end (``EmbeddedUnavailable``), and by calling
+    ``at_its_end`` at once, in a thread.
+    """
     settings = _SETTINGS | {"unix_socket_directories": str(sockets)}
     if not durable:
         settings |= _FORGETFUL
@@ -49,11 +62,19 @@ def serving(
         stdin=subprocess.DEVNULL,
         output=log,
     )
+    unasked = threading.Event()
     try:
         _wait_until_ready(cluster, process, log)
-        yield
+        with _watching(process, unasked, at_its_end):
+            yield
     finally:
         _stop(process)
+        if unasked.is_set():
+            # It takes the place of what came of it, such as the signal that ended us.
+            raise EmbeddedUnavailable(
+                f"The embedded PostgreSQL has ended by itself ({_how(process)}), and this program "
+                f"with it; start it again, what was committed is kept; {tail(log)}"
+            )
 
 
 def stop_leftover(cluster: Path, launcher: Launcher) -> None:
@@ -131,6 +152,46 @@ def _postmaster_file(cluster: Path) -> list[str]:
 def _postmaster_pid(cluster: Path) -> int | None:
     first_line = "".join(_postmaster_file(cluster)[:1]).strip()
     return int(first_line) if first_line.isdecimal() else None
+
+
+@contextmanager
+def _watching(
+    process: subprocess.Popen[bytes],
+    unasked: threading.Event,
+    at_its_end: Callable[[], None] | None,
+) -> Iterator[None]:
+    """Set ``unasked`` and call ``at_its_end`` if the server ends while the context lasts."""
+    over = threading.Event()
+
+    def watch() -> None:
+        # It asks now and then instead of waiting, so that it is over before anybody signals the
+        # server: one who still waited could free the pid for another program just then.
+        while process.poll() is None:
+            if over.wait(_WATCH_SECONDS):
+                return
+        # It was shut down in order. Who stops every process of a service, as systemd does, has
+        # stopped us as well, and we have requests to finish first.
+        if process.returncode == 0 and over.wait(_PATIENCE_SECONDS):
+            return
+        unasked.set()
+        if at_its_end:
+            at_its_end()
+
+    watcher = threading.Thread(target=watch, name="embedded-postgres", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        if process.poll():
+            unasked.set()
+
+
+def _how(process: subprocess.Popen[bytes]) -> str:
+    if process.returncode < 0:
+        return f"killed by {signal.Signals(-process.returncode).name}"
+    return f"with status {process.returncode}"
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
