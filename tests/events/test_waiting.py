@@ -286,6 +286,23 @@ async def test_the_times_of_versions_have_their_order(
         assert then["updated_at"] == times[version]
 
 
+async def test_a_second_half_begins_when_its_first_ends(
+    other_worker: FastAPI, alice: User, database_url: str
+) -> None:
+    """Also where the split waited, in its process, for edits that others made meanwhile."""
+    event_id = await create(alice, 10, recurrence_pattern="FREQ=DAILY;COUNT=9")
+    url = f"/api/events/{event_id}"
+    split = f"{url}/occurrences/2027-03-14T10:00:00Z?scope=following"
+    async with held(database_url, event_id) as queue:
+        edit = await queue.then(alice.client.patch(url, json={"title": "Two"}))
+        cut = asyncio.create_task(alice.client.patch(split, json={"title": "Second"}))
+        late = await queue.then(at(other_worker, alice).patch(url, json={"title": "Three"}))
+    assert [(await one).status_code for one in (edit, late, cut)] == [200, 200, 200]
+    history = (await alice.client.get(f"{url}/history")).json()
+    [ended] = [version for version in history if version["operation"] == "split"]
+    assert (await cut).json()["created_at"] == ended["timestamp"]
+
+
 async def test_a_change_of_many_holds_nothing_that_its_user_may_not_change(
     alice: User, bob: User, database_url: str
 ) -> None:

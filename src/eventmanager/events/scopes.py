@@ -234,6 +234,8 @@ async def _find(
         raise NotFound("This event does not recur: there is nothing to reset it to")
     if series is None or (scope is Scope.FOLLOWING and slot.recurrence_id <= begins(series)):
         scope = Scope.ALL
+    # Not before what it has waited for: a second half begins when its first ends.
+    now = max(now, row["updated_at"] + _INSTANT)
     return _Found(target, row["owner_id"], row["version"], event, slot, scope, now)
 
 
