@@ -406,19 +406,23 @@ def moved(
         pattern = Pattern(rule, frozenset(map(goes, old.rdates)), frozenset(map(goes, old.exdates)))
     kept: dict[datetime, Own] = {}
     names: dict[datetime, str] = {}
-    for clock, own in event.overrides.items():
-        names[goes(clock)] = event.name(clock)
+    lost: list[str] = []
+    for clock, own in sorted(event.overrides.items()):
         left = own
         if event.all_day != to.all_day:
             left = {name: value for name, value in own.items() if name not in TIMES}
-        kept[goes(clock)] = left
-    return _without_lost(replace(there, pattern=pattern, overrides=kept), names)
+        if not left or goes(clock) in kept:
+            lost.append(event.name(clock))
+            continue
+        kept[goes(clock)], names[goes(clock)] = left, event.name(clock)
+    edited = _without_lost(replace(there, pattern=pattern, overrides=kept), names)
+    return Edited(edited.events, sorted([*lost, *edited.dropped]))
 
 
 def _without_lost(event: Event, names: Mapping[datetime, str]) -> Edited:
-    """Drop the overrides that have no slot, or nothing left."""
+    """Drop the overrides that have no slot."""
     slots = set(event.clocks())
-    kept = {clock: own for clock, own in event.overrides.items() if clock in slots and own}
+    kept = {clock: own for clock, own in event.overrides.items() if clock in slots}
     dropped = [
         names.get(clock) or event.name(clock) for clock in event.overrides.keys() - kept.keys()
     ]
