@@ -286,10 +286,11 @@ async def undo(
         decided = merge(after, mine=target, theirs=current, resolve=resolve)
         if not decided.mine:
             raise NothingToUndo
+        state = put_over(current, target, decided.mine)
         return await rebook(
             tx,
             owner_id=row["owner_id"],
-            revision=drafts.past(put_over(current, target, decided.mine)),
+            revision=drafts.composed(state, current=current, earlier=target),
             record=change,
             terms=terms,
         )
