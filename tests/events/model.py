@@ -441,15 +441,24 @@ def without_said(event: Event, clock: datetime, *, said: set[str], times: bool) 
 
 @dataclass
 class Entry:
-    """An event's versions, the last of which it is, and whether it is in the bin."""
+    """An event's versions, the last of which it is, and whether it is in the bin.
+
+    `halves` are those that were split from it, each by which version.
+    """
 
     versions: list[Event]
     deleted: bool = False
+    halves: list[tuple[int, "Entry"]] = field(default_factory=list)
 
     @property
     def event(self) -> Event:
         """The event as it is."""
         return self.versions[-1]
+
+    def stands_after(self, version: int) -> bool:
+        """Tell whether anything stands that was split from it after a version."""
+        later = [half for number, half in self.halves if number > version]
+        return any(not half.deleted or half.stands_after(0) for half in later)
 
 
 class Calendar:

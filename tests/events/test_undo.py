@@ -149,6 +149,52 @@ async def test_undo_into_time_that_is_taken_is_refused(alice: User) -> None:
     assert allowed.status_code == 200
 
 
+async def split(user: User, url: str, name: str) -> str:
+    """Split a series before one of its occurrences and return the id of the second half."""
+    answer = await user.client.patch(
+        f"{url}/occurrences/{name}", json={"title": "Half"}, params={"scope": "following"}
+    )
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
+
+
+@pytest.mark.parametrize("act", ["undo", "undo?version=2", "rollback/1"])
+@pytest.mark.parametrize("transparency", ["opaque", "transparent"])
+async def test_a_split_is_taken_back_once_its_second_half_is_gone(
+    alice: User, act: str, transparency: str
+) -> None:
+    """Else the meeting would take place twice, which no clash tells of if it takes up no time."""
+    url = await create(alice, recurrence_pattern="FREQ=DAILY;COUNT=4", transparency=transparency)
+    half = await split(alice, url, "2027-03-12T09:00:00Z")
+    refused = await alice.client.post(f"{url}/{act}")
+    assert (refused.status_code, refused.json()["code"]) == (409, "second_half_stands")
+    assert refused.json()["event_ids"] == [half]
+    allowed = {"on_conflict": "allow", "dry_run": "true"}
+    assert (await alice.client.post(f"{url}/{act}", params=allowed)).status_code == 200
+    await alice.client.delete(f"/api/events/{half}")
+    assert (await alice.client.post(f"{url}/{act}")).status_code == 200
+    assert len((await alice.client.get(f"{url}/occurrences")).json()) == 4
+
+
+async def test_only_what_was_split_off_since_is_in_the_way(alice: User) -> None:
+    """A part of it too; but not a half that the series had lost by then, nor a change of texts."""
+    url = await create(alice, recurrence_pattern="FREQ=DAILY;COUNT=6", transparency="transparent")
+    last = await split(alice, url, "2027-03-15T09:00:00Z")
+    middle = await split(alice, url, "2027-03-12T09:00:00Z")
+    part = await split(alice, f"/api/events/{middle}", "2027-03-13T09:00:00Z")
+    await alice.client.patch(url, json={"title": "New"})
+    await undo(alice, url)
+    await alice.client.delete(f"/api/events/{middle}")
+    for act, halves in (("undo?version=3", [part]), ("rollback/2", [part])):
+        refused = await alice.client.post(f"{url}/{act}")
+        assert refused.json()["event_ids"] == halves
+    whole = await alice.client.post(f"{url}/rollback/1")
+    assert whole.json()["event_ids"] == sorted([last, part])
+    await alice.client.delete(f"/api/events/{part}")
+    await undo(alice, url, version=3)
+    assert len((await alice.client.get(f"{url}/occurrences")).json()) == 5
+
+
 async def test_the_creation_and_a_restoration_cannot_be_undone(alice: User, bob: User) -> None:
     """Deleting is how an event goes; a Viewer undoes nothing."""
     url = await create(alice)

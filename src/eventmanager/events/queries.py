@@ -334,6 +334,22 @@ PAST: Final = query("""
                 WHERE event_id = :event_id AND id = CAST(:version_id AS uuid)) END
 """)
 
+# The events that still stand of those that an event was split into after a version, and of those
+# that these were split into in turn. A half is created at the very moment of the version that ends
+# the first; it is found among its owner's events, which are indexed.
+SECOND_HALVES: Final = query("""
+    WITH RECURSIVE halves AS (
+        SELECT e.id, e.owner_id, e.deleted_at
+        FROM versions v JOIN events e
+          ON e.owner_id = v.owner_id AND e.split_from = v.event_id AND e.created_at = v.timestamp
+        WHERE v.event_id = :event_id AND v.version > :version AND v.operation = 'split'
+        UNION ALL
+        SELECT e.id, e.owner_id, e.deleted_at
+        FROM halves JOIN events e ON e.owner_id = halves.owner_id AND e.split_from = halves.id
+    )
+    SELECT id FROM halves WHERE deleted_at IS NULL ORDER BY id
+""")
+
 # Those of the given events that the caller may read, with their titles.
 TITLES: Final = query("""
     SELECT e.id, e.title FROM events e
