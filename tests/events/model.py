@@ -408,13 +408,17 @@ def moved(
         pattern = Pattern(rule, frozenset(map(goes, old.rdates)), frozenset(map(goes, old.exdates)))
     kept: dict[datetime, Own] = {}
     names: dict[datetime, str] = {}
-    for clock, own in event.overrides.items():
-        names[goes(clock)] = event.name(clock)
+    lost: list[str] = []
+    for clock, own in sorted(event.overrides.items()):
         left = own
         if event.all_day != to.all_day:
             left = {name: value for name, value in own.items() if name not in TIMES}
-        kept[goes(clock)] = left
+        if not left or goes(clock) in kept:
+            lost.append(event.name(clock))
+            continue
+        kept[goes(clock)], names[goes(clock)] = left, event.name(clock)
     edited = _without_lost(replace(there, pattern=pattern, overrides=kept), names)
+    edited = Edited(edited.events, sorted([*lost, *edited.dropped]))
     if dragged is not None:
         put = dragged + (to.start - event.start)
         put = datetime.combine(put.date(), time()) if to.all_day else put
@@ -428,9 +432,9 @@ def moved(
 
 
 def _without_lost(event: Event, names: Mapping[datetime, str]) -> Edited:
-    """Drop the overrides that have no slot, or nothing left."""
+    """Drop the overrides that have no slot."""
     slots = set(event.clocks())
-    kept = {clock: own for clock, own in event.overrides.items() if clock in slots and own}
+    kept = {clock: own for clock, own in event.overrides.items() if clock in slots}
     dropped = [
         names.get(clock) or event.name(clock) for clock in event.overrides.keys() - kept.keys()
     ]
@@ -449,15 +453,24 @@ def without_said(event: Event, clock: datetime, *, said: set[str], times: bool) 
 
 @dataclass
 class Entry:
-    """An event's versions, the last of which it is, and whether it is in the bin."""
+    """An event's versions, the last of which it is, and whether it is in the bin.
+
+    `halves` are those that were split from it, each by which version.
+    """
 
     versions: list[Event]
     deleted: bool = False
+    halves: list[tuple[int, "Entry"]] = field(default_factory=list)
 
     @property
     def event(self) -> Event:
         """The event as it is."""
         return self.versions[-1]
+
+    def stands_after(self, version: int) -> bool:
+        """Tell whether anything stands that was split from it after a version."""
+        later = [half for number, half in self.halves if number > version]
+        return any(not half.deleted or half.stands_after(0) for half in later)
 
 
 class Calendar:

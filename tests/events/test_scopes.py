@@ -298,6 +298,22 @@ async def test_overrides_survive_where_their_slots_do_and_the_others_are_named(
     assert len(await weekly.occurrences()) == 1
 
 
+async def test_of_slots_that_become_one_the_first_keeps_its_override(alice: User) -> None:
+    """Two hours of a day become the day: one override has no place any more, and is named."""
+    twice = await series(alice, "FREQ=DAILY;BYHOUR=9,15;COUNT=6")
+    nine, three = "2027-03-03T08:00:00Z", "2027-03-03T14:00:00Z"
+    await twice.patch(three, {"title": "At three"})
+    await twice.patch(nine, {"title": "At nine"})
+    days = {
+        "start_time": "2027-03-01",
+        "end_time": "2027-03-02",
+        "recurrence_pattern": "FREQ=DAILY",
+    }
+    answer = await alice.client.patch(twice.url, json=days)
+    assert answer.json()["overrides"] == {"2027-03-03": {"title": "At nine"}}
+    assert answer.json()["dropped_overrides"] == [three]
+
+
 async def test_what_is_said_of_all_is_also_said_of_the_one_it_was_said_of(weekly: Series) -> None:
     """An override of the very occurrence must not hide the edit from the one who made it."""
     await weekly.patch(THIRD, {"title": "Special", "location": "Roof"})

@@ -316,6 +316,7 @@ class Machine(RuleBasedStateMachine):
             self._now(entry, before)
             self.ids.append(answer["id"])
             self.calendar.entries.append(Entry([after]))
+            entry.halves.append((len(entry.versions), self.calendar.entries[-1]))
             self._judge_event(answer, after, edited.dropped)
             assert answer["split_from"] == self.ids[event.number]
 
@@ -353,7 +354,8 @@ class Machine(RuleBasedStateMachine):
         entry = self._one(data)
         number = data.draw(st.integers(1, len(entry.versions)), "version")
         past = Edited((entry.versions[number - 1],))
-        self._edit(data, entry, "POST", f"/rollback/{number}", None, past)
+        twice = entry.stands_after(number)
+        self._edit(data, entry, "POST", f"/rollback/{number}", None, past, twice=twice)
 
     @precondition(lambda self: self.calendar.live())
     @rule(data=st.data())
@@ -457,11 +459,15 @@ class Machine(RuleBasedStateMachine):
         edited: Edited,
         moved: Edited | None = None,
         query: Query = NOTHING,
+        *,
+        twice: bool = False,
     ) -> None:
         """Change a whole event; what its move has dropped is named."""
         dropped = moved.dropped if moved else []
         [event] = edited.events
-        answer = self._write(data, method, path, body, edited=edited, entry=entry, query=query)
+        answer = self._write(
+            data, method, path, body, edited=edited, entry=entry, query=query, twice=twice
+        )
         if answer is not None:
             self._now(entry, event)
             entry.deleted = False
@@ -520,36 +526,41 @@ class Machine(RuleBasedStateMachine):
         entry: Entry | None = None,
         ok: int = 200,
         query: Query = NOTHING,
+        twice: bool = False,
     ) -> Json | None:
-        """Make a write, perhaps a dry one before it; return the answer unless it was refused."""
+        """Make a write, perhaps a dry one before it; return the answer unless it was refused.
+
+        It is refused if the event would clash, and if it would take place `twice`.
+        """
         number = entry.event.number if entry is not None else None
         where = "/api/events" if number is None else f"/api/events/{self.ids[number]}"
         allow = data.draw(st.integers(0, 3), "allow") == 0
         if allow:
             query = {**query, "on_conflict": "allow"}
-        refused = not allow and self.calendar.refuses(
+        clashes = self.calendar.refuses(
             edited.events, number=None if entry is None or entry.deleted else number
         )
-        expected = 409 if refused else ok
+        code = "second_half_stands" if twice else "time_conflict"
+        expected = 409 if not allow and (twice or clashes) else ok
         if not all(event.occurs() for event in edited.events):
             expected = 422
         if number is not None:
             self.touched.add(number)
         if data.draw(st.integers(0, 5), "dry") == 0:
             answer = self._ask(method, where + path, body, query={**query, "dry_run": "true"})
-            self._judge_status(answer, expected)
+            self._judge_status(answer, expected, code)
             self.agree()
             if number is not None:
                 self.touched.add(number)
         answer = self._ask(method, where + path, body, query=query)
-        self._judge_status(answer, expected)
+        self._judge_status(answer, expected, code)
         written: Json = answer.json()
         return written if expected == ok else None
 
-    def _judge_status(self, answer: httpx.Response, expected: int) -> None:
+    def _judge_status(self, answer: httpx.Response, expected: int, code: str) -> None:
         assert answer.status_code == expected, answer.text
         if expected == 409:
-            assert answer.json()["code"] == "time_conflict"
+            assert answer.json()["code"] == code
 
     def _refused(
         self,

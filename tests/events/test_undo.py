@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
+import pytest
 
 from eventmanager.core.clock import SystemClock
 from eventmanager.core.database import Database
@@ -78,6 +79,63 @@ async def test_undo_of_an_edit_of_one_occurrence_leaves_the_others(alice: User) 
     assert len((await undo(alice, url))["overrides"]) == 1
 
 
+DAYS = {"start_time": "2027-03-01", "end_time": "2027-03-02"}
+
+
+def half_an_hour(hour: str) -> Body:
+    """Return the times of half an hour that begins at, say, `2027-03-01T09` in UTC."""
+    return {"start_time": f"{hour}:00:00Z", "end_time": f"{hour}:30:00Z"}
+
+
+@pytest.mark.parametrize("hour", ["00", "09"])
+async def test_times_of_their_own_go_when_hours_become_days_again(alice: User, hour: str) -> None:
+    """An occurrence that was moved by hours since has its day again; what else it has stays."""
+    url = await create(alice, recurrence_pattern="FREQ=WEEKLY;COUNT=4", **DAYS)
+    await alice.client.patch(url, json=half_an_hour(f"2027-03-01T{hour}"))
+    moved, both, named = (f"2027-03-{day}T{hour}:00:00Z" for day in ("08", "15", "22"))
+    for name, title in ((moved, {}), (both, {"title": "Own"})):
+        own = half_an_hour(f"{name[:11]}15") | title
+        await alice.client.patch(f"{url}/occurrences/{name}", json=own)
+    await alice.client.patch(f"{url}/occurrences/{named}", json={"title": "New"})
+    undone = await undo(alice, url, version=2)
+    assert undone["overrides"] == {"2027-03-15": {"title": "Own"}, "2027-03-22": {"title": "New"}}
+    assert undone["dropped_overrides"] == [moved]
+    listed = (await alice.client.get(f"{url}/occurrences")).json()
+    assert [item["start_time"] for item in listed] == [item["recurrence_id"] for item in listed]
+    again = await alice.client.patch(f"{url}/occurrences/2027-03-08", json={"title": "Again"})
+    assert again.status_code == 200
+
+
+async def test_an_override_comes_back_as_the_series_is_written_since(alice: User) -> None:
+    """Days of its own mean nothing among hours; and one that was made since stays instead."""
+    weekly = {"recurrence_pattern": "FREQ=WEEKLY;COUNT=4", "transparency": "transparent"}
+    url = await create(alice, **weekly, **DAYS)
+    later = {"start_time": "2027-03-19", "end_time": "2027-03-20"}
+    for name, own in (("2027-03-08", later | {"title": "Own"}), ("2027-03-15", later)):
+        await alice.client.patch(f"{url}/occurrences/{name}", json=own)
+    for name in ("2027-03-08", "2027-03-15"):
+        await alice.client.post(f"{url}/occurrences/{name}/reset")
+    await alice.client.patch(url, json=half_an_hour("2027-03-01T09"))
+    back = await undo(alice, url, version=4)
+    assert back["overrides"] == {"2027-03-08T09:00:00Z": {"title": "Own"}}
+    assert "dropped_overrides" not in back
+    assert (await undo(alice, url, version=5))["dropped_overrides"] == ["2027-03-15"]
+    await alice.client.patch(f"{url}/occurrences/2027-03-08T09:00:00Z", json={"title": "Since"})
+    twice = await undo(alice, url, version=4)
+    assert twice["overrides"] == {"2027-03-08T09:00:00Z": {"title": "Since"}}
+    assert twice["dropped_overrides"] == ["2027-03-08"]
+
+
+async def test_a_series_that_becomes_one_event_again_names_what_it_drops(alice: User) -> None:
+    """Its occurrences are no more, nor what was made of them since."""
+    url = await create(alice)
+    await alice.client.patch(url, json={"recurrence_pattern": "FREQ=DAILY;COUNT=3"})
+    name = "2027-03-11T09:00:00Z"
+    await alice.client.patch(f"{url}/occurrences/{name}", json={"title": "Own"})
+    undone = await undo(alice, url, version=2)
+    assert (undone["overrides"], undone["dropped_overrides"]) == ({}, [name])
+
+
 async def test_undo_into_time_that_is_taken_is_refused(alice: User) -> None:
     """Undoing a move needs the old time to be free."""
     url = await create(alice)
@@ -89,6 +147,52 @@ async def test_undo_into_time_that_is_taken_is_refused(alice: User) -> None:
     assert (refused.status_code, refused.json()["code"]) == (409, "time_conflict")
     allowed = await alice.client.post(f"{url}/undo", params={"on_conflict": "allow"})
     assert allowed.status_code == 200
+
+
+async def split(user: User, url: str, name: str) -> str:
+    """Split a series before one of its occurrences and return the id of the second half."""
+    answer = await user.client.patch(
+        f"{url}/occurrences/{name}", json={"title": "Half"}, params={"scope": "following"}
+    )
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
+
+
+@pytest.mark.parametrize("act", ["undo", "undo?version=2", "rollback/1"])
+@pytest.mark.parametrize("transparency", ["opaque", "transparent"])
+async def test_a_split_is_taken_back_once_its_second_half_is_gone(
+    alice: User, act: str, transparency: str
+) -> None:
+    """Else the meeting would take place twice, which no clash tells of if it takes up no time."""
+    url = await create(alice, recurrence_pattern="FREQ=DAILY;COUNT=4", transparency=transparency)
+    half = await split(alice, url, "2027-03-12T09:00:00Z")
+    refused = await alice.client.post(f"{url}/{act}")
+    assert (refused.status_code, refused.json()["code"]) == (409, "second_half_stands")
+    assert refused.json()["event_ids"] == [half]
+    allowed = {"on_conflict": "allow", "dry_run": "true"}
+    assert (await alice.client.post(f"{url}/{act}", params=allowed)).status_code == 200
+    await alice.client.delete(f"/api/events/{half}")
+    assert (await alice.client.post(f"{url}/{act}")).status_code == 200
+    assert len((await alice.client.get(f"{url}/occurrences")).json()) == 4
+
+
+async def test_only_what_was_split_off_since_is_in_the_way(alice: User) -> None:
+    """A part of it too; but not a half that the series had lost by then, nor a change of texts."""
+    url = await create(alice, recurrence_pattern="FREQ=DAILY;COUNT=6", transparency="transparent")
+    last = await split(alice, url, "2027-03-15T09:00:00Z")
+    middle = await split(alice, url, "2027-03-12T09:00:00Z")
+    part = await split(alice, f"/api/events/{middle}", "2027-03-13T09:00:00Z")
+    await alice.client.patch(url, json={"title": "New"})
+    await undo(alice, url)
+    await alice.client.delete(f"/api/events/{middle}")
+    for act, halves in (("undo?version=3", [part]), ("rollback/2", [part])):
+        refused = await alice.client.post(f"{url}/{act}")
+        assert refused.json()["event_ids"] == halves
+    whole = await alice.client.post(f"{url}/rollback/1")
+    assert whole.json()["event_ids"] == sorted([last, part])
+    await alice.client.delete(f"/api/events/{part}")
+    await undo(alice, url, version=3)
+    assert len((await alice.client.get(f"{url}/occurrences")).json()) == 5
 
 
 async def test_the_creation_and_a_restoration_cannot_be_undone(alice: User, bob: User) -> None:

@@ -204,22 +204,33 @@ async def test_beyond_the_end_of_the_log_is_an_empty_page(
     assert (await bob.client.get(url, params={"cursor": cursor})).status_code == 403
 
 
-async def test_the_second_half_of_a_series_begins_with_its_owner(alice: User, bob: User) -> None:
-    """Its other roles are those of the first half; what is changed later is in its own log."""
+async def test_the_log_of_a_second_half_begins_with_all_roles_of_the_first(
+    alice: User, bob: User, make_user: MakeUser
+) -> None:
+    """By whom the series was split, at that moment; what is changed later is in its own log."""
+    others = [await make_user() for _ in range(5)]
     series = meeting(
         "12:00", "12:30", recurrence_pattern="FREQ=DAILY;COUNT=4", transparency="transparent"
     )
     event = str((await alice.client.post("/api/events", json=series)).headers["Location"])
     await share(alice, event, grant(bob, "Editor"))
+    for user in others:
+        await share(alice, event, grant(user))
     split = await bob.client.patch(
         f"{event}/occurrences/2027-03-12T12:00:00Z?scope=following", json={"title": "Second"}
     )
     assert split.json()["split_from"] == str(id_of(event))
     second = f"/api/events/{split.json()['id']}"
-    assert done(await log(bob, second)) == [("grant", str(alice.id), "Owner", str(bob.id))]
+    entries = await log(bob, second)
+    roles = [(str(alice.id), "Owner"), (str(bob.id), "Editor")]
+    roles += [(str(user.id), "Viewer") for user in others]
+    assert done(entries) == [("grant", user, role, str(bob.id)) for user, role in roles]
+    moments = {datetime.fromisoformat(entry["changed_at"]) for entry in entries}
+    assert moments == {datetime.fromisoformat(split.json()["created_at"])}
+    assert len({UUID(entry["id"]) for entry in entries if UUID(entry["id"]).version == 7}) == 7
     await alice.client.delete(f"{second}/permissions/{bob.id}")
-    assert [entry["operation"] for entry in await log(alice, second)] == ["grant", "revoke"]
-    assert [entry["operation"] for entry in await log(alice, event)] == ["grant", "grant"]
+    assert done(await log(alice, second))[7:] == [("revoke", str(bob.id), "Editor", str(alice.id))]
+    assert len(await log(alice, event)) == 7
 
 
 async def test_every_change_is_in_the_audit_log_too(

@@ -7,7 +7,8 @@
     │                              FreeBusyHidden
     ├── NotFound               404
     ├── Conflict               409  DuplicateUser, DuplicateGrant, LastOwner, TimeConflict,
-    │                              MergeConflict, NothingToUndo, KeyInUse, TooManyWebhooks
+    │                              MergeConflict, NothingToUndo, SecondHalfStands, KeyInUse,
+    │                              TooManyWebhooks
     ├── Gone                   410  SyncTokenExpired, CursorExpired
     ├── PreconditionFailed     412
     ├── Invalid                422  WindowTooFar, WindowTooLong, InvalidCursor, KeyReused,
@@ -196,6 +197,19 @@ class NothingToUndo(Conflict):
 
     code = "nothing_to_undo"
     title = "There is no change that could be taken back"
+
+
+class SecondHalfStands(Conflict):
+    """The series would again take place when halves that were split from it since then still do.
+
+    Fact: `event_ids`, the halves.
+    """
+
+    code = "second_half_stands"
+    title = (
+        "The series was split since then, and what follows is an event of its own: delete that"
+        " first, or send on_conflict=allow"
+    )
 
 
 class KeyInUse(Conflict):

@@ -1,7 +1,7 @@
 """PURE: an event as its owner writes it: what it means, and what a change makes of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -110,6 +110,35 @@ def past(data: Row) -> Revision:
     stored |= {name: read_moment(data[name]) for name in ("start_time", "end_time")}
     draft = EventCreate.model_construct(**stored)
     return Revision(draft, _timing_of(draft), data.get("overrides", {}), admitted=True)
+
+
+def composed(state: Row, *, current: Row, earlier: Row) -> Revision:
+    """Return the event of a state that was composed of the current one and an earlier one.
+
+    If one of these is all-day and the other is not, those overrides that are not of the one with
+    the times come over as in `revise`: they stay on their day, without times of their own. Where
+    both have one of a slot then, that of the current state stays.
+    """
+    event = past(state)
+    new = event.timing
+    if new.series is None:
+        return replace(event, overrides={}, lost=list(event.overrides))
+    other = next((it for it in (current, earlier) if it["all_day"] != new.all_day), None)
+    if other is None:
+        return event
+    here: dict[str, Any] = {}
+    there: dict[str, Any] = {}
+    for key, own in event.overrides.items():
+        is_instant = isinstance(read_moment(key), datetime)
+        (here if is_instant != new.all_day else there)[key] = own
+    old = past(other).timing
+    slot = move(_DAILY, old=old.anchor, new=new.anchor).slot
+    came, old_names, lost = carried(there, slot, old=old, new=new)
+    twice = here.keys() & came.keys()
+    if other is current:
+        return replace(event, overrides={**here, **came}, lost=[*lost, *twice], old_names=old_names)
+    lost += [old_names.pop(name) for name in twice]
+    return replace(event, overrides={**came, **here}, lost=lost, old_names=old_names)
 
 
 def state_of(event: Revision) -> dict[str, Any]:

@@ -115,7 +115,8 @@ def carried(
     """Return the overrides by their new names, their old names by the new, and those that are lost.
 
     Where whole days become times of day, or the other way round, an occurrence loses times of its
-    own, and with them its override if that has nothing else.
+    own, and with them its override if that has nothing else. Where several slots become one, as the
+    hours of a day do, the first one's override is kept.
     """
     kept: dict[str, Mapping[str, Any]] = {}
     old_names: dict[str, str] = {}
@@ -124,10 +125,10 @@ def carried(
         own = fields
         if old.all_day != new.all_day:
             own = {name: value for name, value in fields.items() if name not in TIMES}
-        if not own:
-            lost.append(key)
-            continue
         moved = slot(named(key, time_zone=old.time_zone))
         name = shown(moved, time_zone=new.time_zone, all_day=new.all_day)
+        if not own or name in kept:
+            lost.append(key)
+            continue
         kept[name], old_names[name] = own, key
     return kept, old_names, lost

@@ -93,7 +93,8 @@ ETAG: Final[dict[str, Any]] = {
 CONFLICT: Final[dict[int | str, dict[str, Any]]] = {
     409: {
         "description": "`time_conflict`: the owner is busy at that time; `merge_conflict`,"
-        " `nothing_to_undo` and `idempotency_key_in_use` say what they are about",
+        " `nothing_to_undo`, `second_half_stands` and `idempotency_key_in_use` say what they are"
+        " about",
         "content": {"application/problem+json": {"schema": TIME_CONFLICT}},
     }
 }

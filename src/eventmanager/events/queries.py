@@ -114,6 +114,21 @@ _TOLD_OF_CREATION: Final = told(
     data="jsonb_build_object('version', 1, 'title', e.title)",
 )
 
+# The grants that a second half has from the first are grants of that moment, from whom it was that
+# split the series; its owner's is told by its first version. The log is in the order of its ids:
+# these are the version's id with 1, 2, 3 and so on added to it.
+_LOGGED: Final = """
+    INSERT INTO grant_changes
+        (id, event_id, owner_id, user_id, operation, role, changed_by, changed_at)
+    SELECT CAST(left(version_id, 24) || lpad(to_hex(
+               CAST(CAST('x' || right(version_id, 12) AS bit(48)) AS bigint) + number), 12, '0')
+               AS uuid),
+           event_id, owner_id, user_id, 'grant', role, CAST(:caller_id AS uuid), :now
+    FROM (SELECT g.*, CAST(p.version_id AS text) AS version_id,
+                 row_number() OVER (PARTITION BY p.id ORDER BY g.created_at, g.user_id) AS number
+          FROM granted g JOIN proposed p ON p.id = g.event_id
+          WHERE g.user_id <> g.owner_id) taken_over"""
+
 # Creates the proposed events, with their grants, reminders, occurrences, series and first version,
 # and answers their data; or nothing, and creates nothing, if one of them would overlap busy time. A
 # second half of a series has the grants and reminders of the first.
@@ -143,7 +158,9 @@ CREATE: Final = query(f"""
         UNION ALL
         SELECT e.id, g.user_id, e.owner_id, g.role, e.start_time, g.granted_by, g.created_at
         FROM e JOIN grants g ON g.event_id = e.split_from
-    ), reminded AS ({REMINDED}), stored AS ({STORE_ROWS}), continued AS ({_CONTINUED}),
+        RETURNING *
+    ), logged AS ({_LOGGED}),
+    reminded AS ({REMINDED}), stored AS ({STORE_ROWS}), continued AS ({_CONTINUED}),
     told AS ({_TOLD_OF_CREATION}), audited AS ({_AUDITED_CREATION})
     INSERT INTO versions (event_id, version, id, owner_id, operation, data, timestamp, changed_by)
     SELECT e.id, 1, proposed.version_id, e.owner_id, 'create', {_DATA}, e.created_at, :caller_id
@@ -323,6 +340,22 @@ PAST: Final = query("""
       AND version = CASE WHEN CAST(:version_id AS uuid) IS NULL THEN CAST(:number AS integer)
           ELSE (SELECT version FROM versions
                 WHERE event_id = :event_id AND id = CAST(:version_id AS uuid)) END
+""")
+
+# The events that still stand of those that an event was split into after a version, and of those
+# that these were split into in turn. A half is created at the very moment of the version that ends
+# the first; it is found among its owner's events, which are indexed.
+SECOND_HALVES: Final = query("""
+    WITH RECURSIVE halves AS (
+        SELECT e.id, e.owner_id, e.deleted_at
+        FROM versions v JOIN events e
+          ON e.owner_id = v.owner_id AND e.split_from = v.event_id AND e.created_at = v.timestamp
+        WHERE v.event_id = :event_id AND v.version > :version AND v.operation = 'split'
+        UNION ALL
+        SELECT e.id, e.owner_id, e.deleted_at
+        FROM halves JOIN events e ON e.owner_id = halves.owner_id AND e.split_from = halves.id
+    )
+    SELECT id FROM halves WHERE deleted_at IS NULL ORDER BY id
 """)
 
 # Those of the given events that the caller may read, with their titles.

@@ -312,7 +312,9 @@ async def roll_back(
 ) -> Response:
     """Make the event what it was in a version, as a new version. Owners and Editors may.
 
-    It is refused if the time that the event had then is taken now.
+    It is refused if the time that the event had then is taken now, and with `second_half_stands` if
+    the series was split since: `event_ids` names what follows it now. Delete that first, or both
+    take place, as `on_conflict=allow` permits.
     """
     event = await service.roll_back(
         db,
@@ -347,7 +349,8 @@ async def undo_change(
     """Take back what one change did, as a new version; what was changed since then stays.
 
     Owners and Editors may. Where the same field was changed since, `merge_conflict` says so. The
-    creation can't be taken back, nor a deletion or restoration: `nothing_to_undo`.
+    creation can't be taken back, nor a deletion or restoration: `nothing_to_undo`; nor, as in a
+    rollback, a split while what was split off still stands: `second_half_stands`.
     """
     event = await service.undo(
         db,

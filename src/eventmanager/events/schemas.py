@@ -277,7 +277,8 @@ class EventRead(EventData):
     dropped_overrides: list[str] = Field(
         [],
         description="Only after a change of a series, if there are any: overrides that are gone,"
-        " since the series no longer takes place then.",
+        " since the series no longer takes place then, or they had nothing but times of a kind that"
+        " it has no more.",
     )
     merged: bool = Field(
         False, description="Only with `base_version`: whether others had changed it since then."

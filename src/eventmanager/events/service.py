@@ -15,7 +15,7 @@ import orjson
 
 from eventmanager.core.audit.origin import here
 from eventmanager.core.database import Database, Reading, Transaction
-from eventmanager.core.errors import Invalid, NotFound, NothingToUndo
+from eventmanager.core.errors import Invalid, NotFound, NothingToUndo, SecondHalfStands
 from eventmanager.core.ids import EventId, UserId, uuid7
 from eventmanager.events import drafts, queries
 from eventmanager.events.drafts import Revision
@@ -268,7 +268,7 @@ async def undo(
     """Take the last change back, or the one that made `version`, as a new version.
 
     What was changed since in other fields stays. Raises `NotFound`, `RoleTooLow`,
-    `PreconditionFailed`, `NothingToUndo`, `MergeConflict` and `TimeConflict`.
+    `PreconditionFailed`, `NothingToUndo`, `MergeConflict`, `SecondHalfStands` and `TimeConflict`.
     """
     change = record(Operation.UNDO, caller_id=caller_id, event_id=event_id, now=now)
 
@@ -286,10 +286,13 @@ async def undo(
         decided = merge(after, mine=target, theirs=current, resolve=resolve)
         if not decided.mine:
             raise NothingToUndo
+        if TIMES in decided.mine:
+            await _refuse_twice(tx, event_id, since=before["version"], terms=terms)
+        state = put_over(current, target, decided.mine)
         return await rebook(
             tx,
             owner_id=row["owner_id"],
-            revision=drafts.past(put_over(current, target, decided.mine)),
+            revision=drafts.composed(state, current=current, earlier=target),
             record=change,
             terms=terms,
         )
@@ -312,8 +315,8 @@ async def roll_back(
 ) -> Event:
     """Make an event what it was in one of its versions, as a new version.
 
-    Raises `NotFound` for the event or the version, `RoleTooLow`, `PreconditionFailed` and
-    `TimeConflict`.
+    Raises `NotFound` for the event or the version, `RoleTooLow`, `PreconditionFailed`,
+    `SecondHalfStands` and `TimeConflict`.
     """
     change = record(Operation.ROLLBACK, caller_id=caller_id, event_id=event_id, now=now)
 
@@ -322,6 +325,7 @@ async def roll_back(
         past = await tx.first(queries.PAST, event_id=event_id, **names(key))
         if past is None:
             raise NotFound("This event has no such version")
+        await _refuse_twice(tx, event_id, since=past["version"], terms=terms)
         revision = drafts.past(orjson.loads(past["data"]))
         return await rebook(
             tx, owner_id=event["owner_id"], revision=revision, record=change, terms=terms
@@ -331,6 +335,18 @@ async def roll_back(
         event = await write(db, work, terms=terms)
     audit("event_rolled_back", change, terms=terms, version=event.version, to=str(key))
     return event
+
+
+async def _refuse_twice(tx: Transaction, event_id: EventId, *, since: int, terms: Terms) -> None:
+    """Refuse to give an event times of before a split whose other half still takes place then.
+
+    A clash would say so, but only of what takes up time, and has not been moved away.
+    """
+    halves = (
+        [] if terms.allow else await tx.all(queries.SECOND_HALVES, event_id=event_id, version=since)
+    )
+    if halves:
+        raise SecondHalfStands(event_ids=[half["id"] for half in halves])
 
 
 def _read(events: Sequence[EventCreate], *, batch: bool, mail: bool) -> list[Revision]:

@@ -146,8 +146,7 @@ async def list_permission_changes(
     """List who was given, and lost, which role on an event that you may read, oldest first.
 
     The first is the role of the event's owner, which comes with the event. So do the roles that the
-    second half of a series that was split takes over from the first half; its owner's stands for
-    them all.
+    second half of a series takes over from the first half, from whom it was that split the series.
     """
     found = await service.list_changes(
         db,
