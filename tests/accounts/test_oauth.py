@@ -1,11 +1,15 @@
 """`POST /api/auth/token`: the OAuth 2 way in, for the Authorize button and programs."""
 
+import time
+
 import httpx
 import pytest
 from fastapi import FastAPI
+from pwdlib.hashers.argon2 import Argon2Hasher
 
+from eventmanager.core.database import Database, Query
 from tests.accounts.conftest import Tokens, me
-from tests.conftest import PASSWORD, User
+from tests.conftest import PASSWORD, User, timed
 
 TOKEN = "/api/auth/token"
 
@@ -68,3 +72,28 @@ async def test_refusals_speak_oauth(
     assert problem["error_description"] == problem["detail"]
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["cache-control"] == "no-store"
+
+
+@timed
+@pytest.mark.parametrize("name", ["a{}", "a{}@example.com"])
+async def test_a_name_of_any_length_is_refused_at_once(
+    anonymous: httpx.AsyncClient, name: str
+) -> None:
+    """These accents take seconds to put in order, and all other requests would wait as long."""
+    form = {"username": name.format("\u0300\u0316" * 30_000), "password": PASSWORD}
+    started = time.perf_counter()
+    answer = await anonymous.post(TOKEN, data=form)
+    assert time.perf_counter() - started < 1
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+
+
+async def test_a_password_longer_than_any_may_be_is_wrong(
+    anonymous: httpx.AsyncClient, database: Database, alice: User
+) -> None:
+    """Even if it is the one, as on `/login`: nobody has megabytes hashed here."""
+    endless = "x" * 129
+    hasher = Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1)
+    write = Query("UPDATE users SET password_hash = $1 WHERE id = $2", ("hash", "id"))
+    await database.transaction(lambda tx: tx.all(write, hash=hasher.hash(endless), id=alice.id))
+    answer = await anonymous.post(TOKEN, data={"username": alice.username, "password": endless})
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
