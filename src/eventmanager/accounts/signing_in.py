@@ -4,6 +4,7 @@ Errors: `InvalidCredentials`, `AccountDisabled`, `InvalidToken`, `SessionEnded`,
 when too many passwords are waiting to be hashed.
 """
 
+import re
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -41,6 +42,7 @@ from eventmanager.core.ids import SessionId, UserId, uuid7
 
 REPLAY_FORGIVEN: Final = timedelta(seconds=10)
 
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _FAILED: Final = "sign_in_failed"
 _REPLAYED: Final = "refresh_replayed"
 
@@ -120,6 +122,8 @@ async def refresh(
     For ten seconds a spent token gets the same successor again: tabs race, and answers are lost.
     After that the session ends, for whoever holds it. Raises `InvalidToken`, `SessionEnded`.
     """
+    if not tokens.may_refresh(token):
+        raise InvalidToken
     digest = tokens.digest(token)
     following = tokens.successor(token, settings=settings)
 
@@ -219,9 +223,9 @@ async def _named(db: Database, *, username: str | None, email: str | None) -> as
 def _possible(text: str, *, max_length: int) -> bool:
     """Tell whether somebody can have this as a name or a password: the form of OAuth takes any.
 
-    SQL cannot take a NUL.
+    SQL cannot take a NUL, and nothing can write down lone surrogates.
     """
-    return len(text) <= max_length and "\0" not in text
+    return len(text) <= max_length and "\0" not in text and not _SURROGATE.search(text)
 
 
 async def _failed(db: Database, *, subject_id: UUID | None, reason: str, now: datetime) -> None:
