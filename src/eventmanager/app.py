@@ -35,6 +35,7 @@ from eventmanager.worker import background
 
 _LIMITS_OF_THEIR_OWN: Final = {
     "/api/auth/login": LOGIN,
+    "/api/auth/password": LOGIN,
     "/api/auth/token": None,
     "/api/auth/refresh": REFRESH,
 }

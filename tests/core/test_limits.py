@@ -243,6 +243,22 @@ async def test_logins_have_a_limit_of_their_own(usual: FastAPI) -> None:
     assert answer.headers["RateLimit-Remaining"] == "194"
 
 
+async def test_a_password_change_counts_as_a_login(usual: FastAPI) -> None:
+    """Who has stolen an access token must not try passwords there as fast as requests go."""
+    user = await register(usual)
+    guess = {"current_password": "wrong password", "new_password": PASSWORD}
+    headers = {"Authorization": user.client.headers["Authorization"]}
+    async with client_at(usual, "198.51.100.17", headers=headers) as client:
+        answers = [await client.post("/api/auth/password", json=guess) for _ in range(4)]
+        answers.append(await client.post("/api/auth/login", json=LOGIN))
+        assert [answer.status_code for answer in answers] == [422] * 4 + [401]
+        assert [answer.headers["RateLimit-Remaining"] for answer in answers] == list("43210")
+        right = guess | {"current_password": PASSWORD}
+        refused = await client.post("/api/auth/password", json=right)
+        assert (refused.status_code, refused.json()["limit"]) == (429, 5)
+        assert (await client.get("/api/me")).status_code == 200
+
+
 async def test_refreshes_have_a_limit_of_their_own(usual: FastAPI) -> None:
     """Sixty a minute, and no login is spent."""
     async with client_at(usual, "198.51.100.9") as client:
