@@ -58,6 +58,20 @@ async def test_a_validation_error_keeps_the_shape_of_fastapi(alice: User) -> Non
     assert "secret-input" not in answer.text
 
 
+@pytest.mark.parametrize(("beside", "total"), [({}, None), ({"x": 0}, 101)])
+async def test_of_many_errors_the_first_hundred_are_told(
+    alice: User, beside: dict[str, int], total: int | None
+) -> None:
+    """And how many there are: a small body must not have an answer of megabytes."""
+    event = {"title": "Lunch", "start_time": "2031-01-01T12:00Z", "end_time": "2031-01-01T13:00Z"}
+    unknown = {f"unknown{n}": 0 for n in range(10)}
+    body = {"events": [event | unknown] * 10} | beside
+    answer = await alice.client.post("/api/events/batch", json=body)
+    assert answer.status_code == 422
+    assert {item["type"] for item in answer.json()["detail"]} == {"extra_forbidden"}
+    assert (len(answer.json()["detail"]), answer.json().get("total")) == (100, total)
+
+
 async def test_a_request_id_is_the_callers_if_it_is_harmless(anonymous: httpx.AsyncClient) -> None:
     """It ties a client's log to ours, and can't forge lines in it."""
     given = await anonymous.get("/health/live", headers={"X-Request-ID": "trace-42.a_b"})

@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 
 from eventmanager.core.limits.middleware import is_spared
 from eventmanager.core.negotiation import MSGPACK
+from eventmanager.core.problems import ERRORS_TOLD
 
 _MEMBERS: Final[dict[str, Any]] = {
     "type": {"type": "string", "description": "A URI for the kind of problem."},
@@ -60,7 +61,12 @@ VALIDATION_PROBLEM: Final[dict[str, Any]] = {
                 },
                 "required": ["loc", "msg", "type"],
             },
-        }
+        },
+        "total": {
+            "type": "integer",
+            "description": "How many values are not valid, where `detail` names only the first"
+            f" {ERRORS_TOLD}.",
+        },
     },
     "required": [*_MEMBERS, "detail"],
     "examples": [
