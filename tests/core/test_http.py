@@ -2,13 +2,18 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr
 
+from eventmanager.accounts.models import GlobalRole
+from eventmanager.accounts.tokens import sign_access_token
 from eventmanager.core.config import Settings
 from eventmanager.core.errors import Unavailable
+from eventmanager.core.ids import SessionId, UserId, uuid7
 from tests.conftest import User, client_of, started
 
 _PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code", "instance", "request_id"}
@@ -89,7 +94,7 @@ async def chunks(count: int) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize("path", ["/api/events", "/api/auth/login"])
 async def test_a_body_over_one_mebibyte_is_refused_while_it_is_read(alice: User, path: str) -> None:
-    """With a declared length or without one, and the batch alone may be larger."""
+    """With a declared length or without one, and the batch alone may be larger, of a user."""
     declared = await alice.client.post(path, content=b" " * (1_048_576 + 1))
     streamed = await alice.client.post(path, content=chunks(17))
     for answer in (declared, streamed):
@@ -97,6 +102,40 @@ async def test_a_body_over_one_mebibyte_is_refused_while_it_is_read(alice: User,
     batch = await alice.client.post("/api/events/batch", content=chunks(17))
     assert batch.status_code == 422
     assert (await alice.client.post("/api/events/batch", content=chunks(129))).status_code == 413
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/msgpack"])
+@pytest.mark.parametrize("token", ["", "Bearer x", "forged"])
+async def test_strangers_send_no_large_batch(
+    anonymous: httpx.AsyncClient, settings: Settings, kind: str, token: str
+) -> None:
+    """A body is read before anybody asks whose it is, so 8 MiB would be everybody's to send."""
+    if token == "forged":
+        changed = {"access_token_secret": SecretStr("somebody else's secret, long enough")}
+        token = f"Bearer {signed(settings.model_copy(update=changed))}"
+    headers = {"Content-Type": kind, "Authorization": token}
+    answer = await anonymous.post("/api/events/batch", content=chunks(17), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+async def test_a_large_batch_with_an_old_token_says_so(
+    anonymous: httpx.AsyncClient, settings: Settings
+) -> None:
+    """401 has a client renew its token and send it again; 413 would have it give up."""
+    headers = {"Authorization": f"Bearer {signed(settings, days=-30)}"}
+    answer = await anonymous.post("/api/events/batch", content=chunks(17), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+
+
+def signed(settings: Settings, *, days: int = 0) -> str:
+    """Return an access token of nobody, from so many days on."""
+    return sign_access_token(
+        settings,
+        user_id=UserId(uuid7()),
+        session_id=SessionId(uuid7()),
+        role=GlobalRole.USER,
+        now=datetime.now(UTC) + timedelta(days=days),
+    )
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,15 @@ def read_access_token(token: str, *, settings: Settings, now: datetime) -> Claim
     return claims
 
 
+def is_ours(token: str, *, settings: Settings) -> bool:
+    """Tell whether we have signed this access token, whenever that was."""
+    try:
+        _verified(token, settings.access_token_secret.get_secret_value())
+    except InvalidToken:
+        return False
+    return True
+
+
 def new_refresh_token() -> str:
     """Return the first refresh token of a session: 256 random bits, URL-safe."""
     return secrets.token_urlsafe(REFRESH_TOKEN_BYTES)
