@@ -201,6 +201,7 @@ def stamp(data: bytes, tag: int = -1) -> bytes:
         (b"\xdd\xff\xff\xff\xff", "end of file"),
         (b"\xa1\xff", "UTF-8"),
         (b"\x80\x80", "more data"),
+        (ormsgpack.packb({}) + ormsgpack.packb("end") + b"anything", "more data"),
         (b"\x91" * 100_000, "nested too deeply"),
         (b"\x91" * 500 + b"\xc0", "nested too deeply"),
         (b"\x81\x01\x01", "map key"),

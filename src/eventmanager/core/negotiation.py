@@ -11,6 +11,7 @@ event's version, and `If-Match` is about the event, whichever form its reader ha
 
 import json
 import re
+import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -53,8 +54,9 @@ _TIMESTAMP: Final = -1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # How a 32 or 64 bit float that is not a finite number begins.
 _NOT_FINITE: Final = re.compile(rb"\xca[\x7f\xff][\x80-\xff]|\xcb[\x7f\xff][\xf0-\xff]", re.DOTALL)
-# Put behind a body, to see that it ended there: the decoder ignores whatever follows.
-_END: Final = "end"
+# Put behind a body, to see that it ended there: the decoder ignores whatever follows. Nobody knows
+# it, or they could send it themselves, and anything behind it.
+_END: Final = secrets.token_hex(16)
 _REASONS: Final = {
     "ext_hook failed": "an extension type other than a timestamp of the years 1 to 9999",
     "invalid type": "a map key that is no string, or a byte without meaning",
