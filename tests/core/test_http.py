@@ -1,8 +1,10 @@
 """What every answer has in common: problems, request ids, limits, health, and its log line."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +16,7 @@ from eventmanager.accounts.tokens import sign_access_token
 from eventmanager.core.config import Settings
 from eventmanager.core.errors import Unavailable
 from eventmanager.core.ids import SessionId, UserId, uuid7
-from tests.conftest import User, client_of, started
+from tests.conftest import User, client_of, started, timed
 
 _PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code", "instance", "request_id"}
 
@@ -75,6 +77,43 @@ async def test_of_many_errors_the_first_hundred_are_told(
     assert answer.status_code == 422
     assert {item["type"] for item in answer.json()["detail"]} == {"extra_forbidden"}
     assert (len(answer.json()["detail"]), answer.json().get("total")) == (100, total)
+
+
+@timed
+@pytest.mark.parametrize("path", ["/api/auth/register", "/api/auth/login", "/api/auth/password"])
+async def test_a_heap_of_unknown_members_is_one_error(alice: User, path: str) -> None:
+    """Before anybody asks who sends it: one error each would keep all others waiting."""
+    body = json.dumps({f"{n:x}": 0 for n in range(80_000)})
+    started = time.perf_counter()
+    answer = await alice.client.post(
+        path, content=body, headers={"Content-Type": "application/json"}
+    )
+    assert time.perf_counter() - started < 0.4
+    assert answer.status_code == 422
+    [item] = answer.json()["detail"]
+    assert (item["loc"], item["type"]) == (["body"], "too_many_members")
+
+
+async def test_every_list_in_a_body_has_an_end(app: FastAPI) -> None:
+    """What would take no end of items has an error for each of them."""
+    schemas = app.openapi()["components"]["schemas"]
+
+    def lists(schema: object) -> Iterator[dict[str, Any]]:
+        if isinstance(schema, dict):
+            if schema.get("type") == "array":
+                yield schema
+            if "$ref" in schema:
+                yield from lists(schemas[schema["$ref"].rpartition("/")[2]])
+            for part in schema.values():
+                yield from lists(part)
+        elif isinstance(schema, list):
+            for part in schema:
+                yield from lists(part)
+
+    for path, operations in app.openapi()["paths"].items():
+        for operation in operations.values():
+            for found in lists(operation.get("requestBody")):
+                assert "maxItems" in found, (path, found)
 
 
 async def test_a_request_id_is_the_callers_if_it_is_harmless(anonymous: httpx.AsyncClient) -> None:
