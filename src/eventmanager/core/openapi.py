@@ -132,12 +132,21 @@ def install(app: FastAPI, *, describe: Callable[[dict[str, Any]], None]) -> None
                     # Said outright: this one needs no token.
                     operation.setdefault("security", [])
             describe(document)
+            _nulls(document)
             _limits(document)
             _formats(document)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _nulls(document: dict[str, Any]) -> None:
+    """Put back the nulls of examples, which FastAPI leaves out wherever they are in a document."""
+    for schema in document["components"]["schemas"].values():
+        for example in schema.get("examples", ()):
+            for name in schema.get("required", ()):
+                example.setdefault(name, None)
 
 
 def _limits(document: dict[str, Any]) -> None:
