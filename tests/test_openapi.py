@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from fastapi import FastAPI
 
@@ -34,6 +35,36 @@ def refs(node: object) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from refs(value)
+
+
+def examples(node: object, path: str = "") -> Iterator[tuple[str, dict[str, Any], object]]:
+    """Yield each example of a document: where it is, the schema that it is of, and itself."""
+    if isinstance(node, dict):
+        if isinstance(node.get("schema"), dict):
+            for name, example in (node.get("examples") or {}).items():
+                yield f"{path}/{name}", node["schema"], example["value"]
+            if "example" in node:
+                yield path, node["schema"], node["example"]
+        elif isinstance(node.get("examples"), list):
+            for example in node["examples"]:
+                yield path, node, example
+        for name, value in node.items():
+            if name not in {"example", "examples"}:
+                yield from examples(value, f"{path}/{name}")
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from examples(value, f"{path}/{number}")
+
+
+def test_every_example_is_valid(document: dict[str, Any]) -> None:
+    """People copy them, and programs make their tests and mocks of them."""
+    found = list(examples(document))
+    assert len(found) > 100
+    for path, schema, example in found:
+        whole = {**schema, "components": document["components"]}
+        validator = jsonschema_rs.validator_for(whole, validate_formats=True)
+        errors = [error.message for error in validator.iter_errors(example)]
+        assert not errors, (path, example)
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:

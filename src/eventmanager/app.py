@@ -35,6 +35,7 @@ from eventmanager.worker import background
 
 _LIMITS_OF_THEIR_OWN: Final = {
     "/api/auth/login": LOGIN,
+    "/api/auth/password": LOGIN,
     "/api/auth/token": None,
     "/api/auth/refresh": REFRESH,
 }
@@ -126,7 +127,10 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
         app.add_middleware(RateLimits, limiter=limiter, named=_LIMITS_OF_THEIR_OWN)
     app.add_middleware(Negotiation)
     app.add_middleware(
-        BodyLimit, limit_bytes=MEBIBYTE, exceptions={"/api/events/batch": 8 * MEBIBYTE}
+        BodyLimit,
+        limit_bytes=MEBIBYTE,
+        exceptions={"/api/events/batch": 8 * MEBIBYTE},
+        may_send_more=access.has_our_token,
     )
     if settings.cors_origins:
         # Outside of all that may refuse, so that a page can read why.

@@ -243,6 +243,22 @@ async def test_logins_have_a_limit_of_their_own(usual: FastAPI) -> None:
     assert answer.headers["RateLimit-Remaining"] == "194"
 
 
+async def test_a_password_change_counts_as_a_login(usual: FastAPI) -> None:
+    """Who has stolen an access token must not try passwords there as fast as requests go."""
+    user = await register(usual)
+    guess = {"current_password": "wrong password", "new_password": PASSWORD}
+    headers = {"Authorization": user.client.headers["Authorization"]}
+    async with client_at(usual, "198.51.100.17", headers=headers) as client:
+        answers = [await client.post("/api/auth/password", json=guess) for _ in range(4)]
+        answers.append(await client.post("/api/auth/login", json=LOGIN))
+        assert [answer.status_code for answer in answers] == [422] * 4 + [401]
+        assert [answer.headers["RateLimit-Remaining"] for answer in answers] == list("43210")
+        right = guess | {"current_password": PASSWORD}
+        refused = await client.post("/api/auth/password", json=right)
+        assert (refused.status_code, refused.json()["limit"]) == (429, 5)
+        assert (await client.get("/api/me")).status_code == 200
+
+
 async def test_refreshes_have_a_limit_of_their_own(usual: FastAPI) -> None:
     """Sixty a minute, and no login is spent."""
     async with client_at(usual, "198.51.100.9") as client:
@@ -276,11 +292,19 @@ async def test_a_refresh_as_oauth_has_it_is_no_login(usual: FastAPI) -> None:
     assert answer.headers["RateLimit-Remaining"] == "134", "what was refused took nothing"
 
 
-@pytest.mark.parametrize("body", [b"--x\r\nnonsense", b"--x\r\n\r\n\r\n--x--\r\n"])
-async def test_a_form_that_cannot_be_read_counts_too(strict: FastAPI, body: bytes) -> None:
+@pytest.mark.parametrize(
+    ("number", "kind", "body"),
+    [
+        (20, "multipart/form-data; boundary=x", b"--x\r\nnonsense"),
+        (21, "application/x-www-form-urlencoded", b"a=b&" * 2000),
+    ],
+)
+async def test_a_form_that_cannot_be_read_counts_too(
+    strict: FastAPI, number: int, kind: str, body: bytes
+) -> None:
     """Nobody can tell which grant it is, and still it is a request."""
-    headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    async with client_at(strict, f"198.51.100.{20 + len(body) % 2}") as client:
+    headers = {"Content-Type": kind}
+    async with client_at(strict, f"198.51.100.{number}") as client:
         answers = [
             await client.post("/api/auth/token", content=body, headers=headers) for _ in range(5)
         ]

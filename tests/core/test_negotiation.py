@@ -1,6 +1,7 @@
 """MessagePack in and out, on every route, and JSON as it ever was."""
 
 import struct
+import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from eventmanager.core.negotiation import Negotiation, msgpack_to_json, preferred
-from tests.conftest import User, client_of
+from tests.conftest import User, client_of, timed
 
 MSGPACK = "application/msgpack"
 X_MSGPACK = "application/x-msgpack"
@@ -200,6 +201,7 @@ def stamp(data: bytes, tag: int = -1) -> bytes:
         (b"\xdd\xff\xff\xff\xff", "end of file"),
         (b"\xa1\xff", "UTF-8"),
         (b"\x80\x80", "more data"),
+        (ormsgpack.packb({}) + ormsgpack.packb("end") + b"anything", "more data"),
         (b"\x91" * 100_000, "nested too deeply"),
         (b"\x91" * 500 + b"\xc0", "nested too deeply"),
         (b"\x81\x01\x01", "map key"),
@@ -225,6 +227,46 @@ async def test_what_is_not_messagepack_is_not_valid(
     [item] = problem["detail"]
     assert (item["type"], item["loc"]) == ("msgpack_invalid", ["body"])
     assert said in item["msg"]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        *(b"\x00", b"\xff", b"\x80", b"\x90", b"\xa0", b"\xbf" + b"x" * 31, b"\xc0", b"\xc3"),
+        *(b"\xca" + b"\1" * 4, b"\xcb" + b"\1" * 8),
+        *(bytes([0xCC + n]) + b"\1" * 2**n for n in range(4)),
+        *(bytes([0xD0 + n]) + b"\1" * 2**n for n in range(4)),
+        *(b"\xd9\3abc", b"\xda\0\3abc", b"\xdb\0\0\0\3abc"),
+        *(b"\xc4\3abc", b"\xc5\0\3abc", b"\xc6\0\0\0\3abc"),
+        *(b"\xc7\4\xffabcd", b"\xc8\0\4\xffabcd", b"\xc9\0\0\0\4\xffabcd"),
+        *(bytes([0xD4 + n, 0xFF]) + b"\0" * 2**n for n in range(5)),
+        *(b"\xdc\0\0", b"\xdd\0\0\0\0", b"\xde\0\0", b"\xdf\0\0\0\0"),
+    ],
+    ids=lambda item: item[:4].hex(),
+)
+def test_a_body_has_a_hundred_thousand_items_at_most(item: bytes) -> None:
+    """Whatever they are: text and timestamps are one each, and an array is one beside its own."""
+
+    def said(count: int) -> str:
+        try:
+            msgpack_to_json(b"\xdd" + struct.pack(">I", count) + item * count)
+        except HTTPException as error:
+            # Binary data, for instance, is refused in any number.
+            return str(error.detail)
+        return ""
+
+    assert "more than 100000 items" not in said(99_999)
+    assert "more than 100000 items" in said(100_000)
+
+
+@timed
+def test_too_many_items_are_refused_at_once() -> None:
+    """Half a gigabyte of empty arrays, that is, to who sends a body as large as a batch may be."""
+    body = b"\x81\xa6events\xdd" + struct.pack(">I", 8_000_000) + b"\x90" * 8_000_000
+    started = time.perf_counter()
+    with pytest.raises(HTTPException):
+        msgpack_to_json(body)
+    assert time.perf_counter() - started < 0.5
 
 
 async def test_only_who_reads_a_body_refuses_it(packed: httpx.AsyncClient) -> None:

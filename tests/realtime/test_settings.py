@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from eventmanager.core.config import Settings
+from eventmanager.core.database import Database, Query
 from eventmanager.messages.quiet import QuietHours
 from tests.conftest import MakeUser, User
 from tests.realtime.conftest import (
@@ -76,6 +77,7 @@ async def test_settings_are_what_was_set(alice: User, bob: User) -> None:
     [
         {"types": ["event_painted"]},
         {"types": "event_deleted"},
+        {"types": ["event_deleted"] * 100},
         {"quiet_hours": NIGHT | {"time_zone": "Mars/Olympus"}},
         {"quiet_hours": NIGHT | {"end": "22:00"}},
         {"quiet_hours": NIGHT | {"end": "24:00"}},
@@ -90,6 +92,18 @@ async def test_settings_that_cannot_be_are_refused(alice: User, body: dict[str, 
     answer = await alice.client.put(SETTINGS, json=body)
     assert answer.status_code == 422, answer.text
     assert (await alice.client.get(SETTINGS)).json()["types"] is None
+
+
+async def test_what_was_set_without_a_limit_can_be_read(alice: User, database: Database) -> None:
+    """There was none once, and the same type may be there a hundred times."""
+    assert (await alice.client.put(SETTINGS, json={})).status_code == 200
+    types = ["event_deleted", "reminder"] * 50
+    write = Query(
+        "UPDATE notification_settings SET types = $1 WHERE user_id = $2", ("types", "user_id")
+    )
+    await database.transaction(lambda tx: tx.all(write, types=types, user_id=alice.id))
+    answer = await alice.client.get(SETTINGS)
+    assert (answer.status_code, answer.json()["types"]) == (200, ["event_deleted", "reminder"])
 
 
 async def test_only_wanted_types_are_told(here: Worker, alice: User, bob: User) -> None:

@@ -17,7 +17,7 @@ from structlog.contextvars import bind_contextvars
 from eventmanager.accounts import tickets
 from eventmanager.accounts.models import GlobalRole
 from eventmanager.accounts.sessions import Caller, SessionCache
-from eventmanager.accounts.tokens import read_access_token
+from eventmanager.accounts.tokens import is_ours, read_access_token
 from eventmanager.core.audit.origin import sign_in
 from eventmanager.core.errors import AdminOnly, InvalidToken, Unauthenticated
 from eventmanager.core.ids import SessionId
@@ -30,6 +30,7 @@ __all__ = [
     "bearer_token",
     "caller_of",
     "caller_with_ticket",
+    "has_our_token",
 ]
 
 _PASSWORD_SCHEME: Final = "Password"  # noqa: S105  # a name in the OpenAPI document
@@ -57,6 +58,15 @@ def bearer_token(connection: HTTPConnection) -> str | None:
     """Return the token of `Authorization: Bearer <token>` (RFC 6750, 2.1), if there is one."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     return (token.strip() or None) if scheme.lower() == "bearer" else None
+
+
+def has_our_token(connection: HTTPConnection) -> bool:
+    """Tell, without the database, whether a request brings an access token that we have signed.
+
+    It may be over, or its session: that is for the route to refuse, and its client to renew.
+    """
+    token = bearer_token(connection)
+    return token is not None and is_ours(token, settings=connection.app.state.settings)
 
 
 async def caller_of(connection: HTTPConnection, token: str) -> Caller:

@@ -166,7 +166,10 @@ async def change_password(
     passwords: Hashing,
     sessions: Remembered,
 ) -> Response:
-    """Replace the caller's password and end all their sessions but this one."""
+    """Replace the caller's password and end all their sessions but this one.
+
+    It counts as a sign-in for the limit on those, since it tells whether a password is right.
+    """
     await service.change_password(
         db,
         caller=caller,

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field, mod
 from pydantic_core import PydanticCustomError
 
 from eventmanager.accounts.models import FreeBusyAccess, GlobalRole
+from eventmanager.core.bodies import Body
 
 USERNAME_MAX_LENGTH: Final = 50
 EMAIL_MAX_LENGTH: Final = 254
@@ -94,21 +95,18 @@ GivenName = Annotated[
 ]
 
 
-class Registration(BaseModel):
+class Registration(Body):
     """A new user. There is no role in it: nobody chooses their own."""
-
-    model_config = ConfigDict(extra="forbid")
 
     username: Username
     email: Email
     password: NewPassword
 
 
-class SignIn(BaseModel):
+class SignIn(Body):
     """A username, an email, or both, which must then be of one user."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [{"username": "alice", "password": "correct horse battery staple"}]
         },
@@ -125,10 +123,8 @@ class SignIn(BaseModel):
         return self
 
 
-class PasswordChange(BaseModel):
+class PasswordChange(Body):
     """The password in force and the one to replace it."""
-
-    model_config = ConfigDict(extra="forbid")
 
     current_password: GivenPassword
     new_password: Annotated[NewPassword, Field(examples=["a better horse, another staple"])]
@@ -200,12 +196,10 @@ class OwnProfile(Profile):
     ]
 
 
-class OwnChange(BaseModel):
+class OwnChange(Body):
     """What users may change of themselves; what is left out stays as it is."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"free_busy": "shared"}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"free_busy": "shared"}]})
 
     free_busy: Annotated[
         FreeBusyAccess | None,

@@ -4,6 +4,7 @@ Errors: `InvalidCredentials`, `AccountDisabled`, `InvalidToken`, `SessionEnded`,
 when too many passwords are waiting to be hashed.
 """
 
+import re
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -14,7 +15,13 @@ import structlog
 from eventmanager.accounts import queries, tokens
 from eventmanager.accounts.models import GlobalRole
 from eventmanager.accounts.passwords import Passwords
-from eventmanager.accounts.schemas import TokenRequest, normal_email, normal_username
+from eventmanager.accounts.schemas import (
+    EMAIL_MAX_LENGTH,
+    PASSWORD_MAX_LENGTH,
+    TokenRequest,
+    normal_email,
+    normal_username,
+)
 from eventmanager.accounts.sessions import SessionCache
 from eventmanager.accounts.tokens import SignedIn, signed_in
 from eventmanager.core.audit.entries import enter, mirror
@@ -35,6 +42,7 @@ from eventmanager.core.ids import SessionId, UserId, uuid7
 
 REPLAY_FORGIVEN: Final = timedelta(seconds=10)
 
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _FAILED: Final = "sign_in_failed"
 _REPLAYED: Final = "refresh_replayed"
 
@@ -59,6 +67,9 @@ async def sign_in(
     """
     user = await _named(db, username=username, email=email)
     password_hash: str | None = user["password_hash"] if user else None
+    if not _possible(password, max_length=PASSWORD_MAX_LENGTH):
+        # Nobody has the empty one either, and it takes as long as any other that is wrong.
+        password = ""
     verified = await passwords.verify(password, password_hash)
     if user is None or password_hash is None or not verified:
         # Also for a name that nobody has: strangers can measure how long it takes to write a row.
@@ -111,6 +122,8 @@ async def refresh(
     For ten seconds a spent token gets the same successor again: tabs race, and answers are lost.
     After that the session ends, for whoever holds it. Raises `InvalidToken`, `SessionEnded`.
     """
+    if not tokens.may_refresh(token):
+        raise InvalidToken
     digest = tokens.digest(token)
     following = tokens.successor(token, settings=settings)
 
@@ -187,19 +200,32 @@ async def grant(
 
 
 async def _named(db: Database, *, username: str | None, email: str | None) -> asyncpg.Record | None:
-    """Return the user whom all given names fit; a NUL, which SQL cannot take, fits nobody."""
+    """Return the user whom all given names fit; what can be nobody's name fits nobody.
+
+    That is asked first: to bring a name into its normal form takes time with the square of its
+    length, and everybody would wait for it.
+    """
+    for name in (username, email):
+        if name is not None and not _possible(name, max_length=EMAIL_MAX_LENGTH):
+            return None
     if username is not None and "@" in username:
         if email is not None and normal_email(email).lower() != normal_email(username).lower():
             return None
         username, email = None, username
-    if "\0" in f"{username}{email}":
-        return None
     address = normal_email(email) if email is not None else None
     async with db.reading() as connection:
         if username is None:
             return await connection.first(queries.BY_EMAIL, email=address)
         name = normal_username(username)
         return await connection.first(queries.BY_USERNAME, username=name, email=address)
+
+
+def _possible(text: str, *, max_length: int) -> bool:
+    """Tell whether somebody can have this as a name or a password: the form of OAuth takes any.
+
+    SQL cannot take a NUL, and nothing can write down lone surrogates.
+    """
+    return len(text) <= max_length and "\0" not in text and not _SURROGATE.search(text)
 
 
 async def _failed(db: Database, *, subject_id: UUID | None, reason: str, now: datetime) -> None:

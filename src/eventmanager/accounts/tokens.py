@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +27,8 @@ LEEWAY_SECONDS: Final = 2
 REFRESH_TOKEN_BYTES: Final = 32
 REMEMBERED_TOKENS: Final = 10_000
 
+# 32 bytes as base64 for URLs, those of `new_refresh_token` and of `successor`.
+_REFRESH_TOKEN: Final = re.compile("[A-Za-z0-9_-]{43}")
 # PyJWT's own error, and what odd values of our claims make of `UUID()` and `int()`.
 _MALFORMED: Final = (
     jwt.InvalidTokenError,
@@ -86,9 +89,23 @@ def read_access_token(token: str, *, settings: Settings, now: datetime) -> Claim
     return claims
 
 
+def is_ours(token: str, *, settings: Settings) -> bool:
+    """Tell whether we have signed this access token, whenever that was."""
+    try:
+        _verified(token, settings.access_token_secret.get_secret_value())
+    except InvalidToken:
+        return False
+    return True
+
+
 def new_refresh_token() -> str:
     """Return the first refresh token of a session: 256 random bits, URL-safe."""
     return secrets.token_urlsafe(REFRESH_TOKEN_BYTES)
+
+
+def may_refresh(token: str) -> bool:
+    """Tell whether a text looks like a refresh token of ours; what doesn't needs no look-up."""
+    return bool(_REFRESH_TOKEN.fullmatch(token))
 
 
 def successor(token: str, *, settings: Settings) -> str:

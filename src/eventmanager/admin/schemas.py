@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from eventmanager.accounts.models import GlobalRole
+from eventmanager.core.bodies import Body
 
 
 class Greeting(BaseModel):
@@ -13,10 +14,10 @@ class Greeting(BaseModel):
     msg: Annotated[str, Field(examples=["Hello, admin alice!"])]
 
 
-class UserChange(BaseModel):
+class UserChange(Body):
     """What an Admin may change; what is left out stays as it is."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"role": "Admin"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"role": "Admin"}]})
 
     is_active: Annotated[
         bool | None, Field(description="`false` ends all sessions of the user.", examples=[False])

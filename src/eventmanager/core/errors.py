@@ -50,7 +50,7 @@ class TokenRefused(EventManagerError):
 
 
 class InvalidTokenRequest(TokenRefused):
-    """A parameter that the grant needs is missing."""
+    """A parameter that the grant needs is missing, or the body is no form."""
 
 
 class InvalidGrant(TokenRefused):

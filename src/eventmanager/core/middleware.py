@@ -2,12 +2,13 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
@@ -78,20 +79,33 @@ def _header(scope: Scope, name: bytes) -> bytes:
 class BodyLimit:
     """Refuses a body larger than its path's limit, by its declared length or while it is read.
 
-    Starlette's own limit answers in plain text, which our clients would not understand.
+    The `exceptions` are for requests that `may_send_more`: a body is read, and made sense of,
+    before its route asks who sends it. Starlette's own limit answers in plain text, which our
+    clients would not understand.
     """
 
-    def __init__(self, app: ASGIApp, *, limit_bytes: int, exceptions: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limit_bytes: int,
+        exceptions: Mapping[str, int],
+        may_send_more: Callable[[HTTPConnection], bool],
+    ) -> None:
         self.app = app
         self._limit_bytes = limit_bytes
         self._exceptions = exceptions
+        self._may_send_more = may_send_more
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request with a `receive` that counts."""
         if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
             await self.app(scope, receive, send)
             return
-        limit = self._exceptions.get(scope["path"], self._limit_bytes)
+        limit = self._limit_bytes
+        larger = self._exceptions.get(scope["path"])
+        if larger is not None and self._may_send_more(HTTPConnection(scope)):
+            limit = larger
         length = next((v for k, v in scope["headers"] if k == b"content-length"), b"")
         declared = int(length) if length.isdigit() else 0
         received = 0

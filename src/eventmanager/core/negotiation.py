@@ -11,6 +11,7 @@ event's version, and `If-Match` is about the event, whichever form its reader ha
 
 import json
 import re
+import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -32,12 +33,30 @@ _BODILESS: Final = frozenset({204, 304})
 _QVALUE: Final = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 _LONGEST_ACCEPT: Final = 1000
 
+# The largest batch has half as many; to decode a million takes a second.
+ITEMS_MAX: Final = 100_000
+# How many bytes an item begins with, by its first: all that it has where its length is not in the
+# next ones (`_LENGTHS`). What an array or a map holds are items of their own.
+_SIZES: Final = (
+    *[1] * 0xA0,
+    *range(1, 33),
+    *[1] * 4,
+    *(2, 3, 5, 3, 4, 6, 5, 9),
+    *(2, 3, 5, 9, 2, 3, 5, 9),
+    *(3, 4, 6, 10, 18, 2, 3, 5),
+    *(3, 5, 3, 5),
+    *[1] * 32,
+)
+# In how many bytes strings, binary data and extensions tell how many more they have.
+_LENGTHS: Final = dict(zip(b"\xc4\xc5\xc6\xc7\xc8\xc9\xd9\xda\xdb", (1, 2, 4) * 3, strict=True))
+
 _TIMESTAMP: Final = -1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # How a 32 or 64 bit float that is not a finite number begins.
 _NOT_FINITE: Final = re.compile(rb"\xca[\x7f\xff][\x80-\xff]|\xcb[\x7f\xff][\xf0-\xff]", re.DOTALL)
-# Put behind a body, to see that it ended there: the decoder ignores whatever follows.
-_END: Final = "end"
+# Put behind a body, to see that it ended there: the decoder ignores whatever follows. Nobody knows
+# it, or they could send it themselves, and anything behind it.
+_END: Final = secrets.token_hex(16)
 _REASONS: Final = {
     "ext_hook failed": "an extension type other than a timestamp of the years 1 to 9999",
     "invalid type": "a map key that is no string, or a byte without meaning",
@@ -243,9 +262,11 @@ def _json_of(receive: Receive) -> Receive:
 def msgpack_to_json(body: bytes) -> bytes:
     """Return a MessagePack body as JSON.
 
-    Raises a 422 for what is malformed, or has no equal in JSON.
+    Raises a 422 for what is malformed, has no equal in JSON, or is too much to be made sense of.
     """
     try:
+        if _has_more_items(body, than=ITEMS_MAX):
+            raise ValueError(f"more than {ITEMS_MAX} items")
         items = ormsgpack.unpackb(b"\x92" + body + ormsgpack.packb(_END), ext_hook=_extension)
         if items[1] != _END:
             raise ValueError("more data after the end")
@@ -264,6 +285,23 @@ def msgpack_to_json(body: bytes) -> bytes:
         }
         # FastAPI lets an HTTPException that is raised while it reads a body pass, and no other.
         raise HTTPException(422, [item]) from error  # type: ignore[arg-type]  # problems take it
+
+
+def _has_more_items(body: bytes, *, than: int) -> bool:
+    """Tell whether there are more items in a body, looking at no more of them than that.
+
+    An empty array is one byte of a body and sixty of memory, so its length says nothing.
+    """
+    if len(body) <= than:
+        return False
+    place = 0
+    for _ in range(than):
+        first = body[place]
+        length = body[place + 1 : place + 1 + _LENGTHS.get(first, 0)]
+        place += _SIZES[first] + int.from_bytes(length, "big")
+        if place >= len(body):
+            return False
+    return True
 
 
 def _extension(tag: int, data: bytes) -> Any:

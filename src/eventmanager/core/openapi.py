@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 
 from eventmanager.core.limits.middleware import is_spared
 from eventmanager.core.negotiation import MSGPACK
+from eventmanager.core.problems import ERRORS_TOLD
 
 _MEMBERS: Final[dict[str, Any]] = {
     "type": {"type": "string", "description": "A URI for the kind of problem."},
@@ -60,7 +61,12 @@ VALIDATION_PROBLEM: Final[dict[str, Any]] = {
                 },
                 "required": ["loc", "msg", "type"],
             },
-        }
+        },
+        "total": {
+            "type": "integer",
+            "description": "How many values are not valid, where `detail` names only the first"
+            f" {ERRORS_TOLD}.",
+        },
     },
     "required": [*_MEMBERS, "detail"],
     "examples": [
@@ -126,12 +132,21 @@ def install(app: FastAPI, *, describe: Callable[[dict[str, Any]], None]) -> None
                     # Said outright: this one needs no token.
                     operation.setdefault("security", [])
             describe(document)
+            _nulls(document)
             _limits(document)
             _formats(document)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _nulls(document: dict[str, Any]) -> None:
+    """Put back the nulls of examples, which FastAPI leaves out wherever they are in a document."""
+    for schema in document["components"]["schemas"].values():
+        for example in schema.get("examples", ()):
+            for name in schema.get("required", ()):
+                example.setdefault(name, None)
 
 
 def _limits(document: dict[str, Any]) -> None:

@@ -38,6 +38,8 @@ FRAMEWORK_CODES: Final = {
     415: "unsupported_media_type",
 }
 RETRY_AFTER_SECONDS: Final = 2
+# More of them help nobody, and a body can have a hundred thousand.
+ERRORS_TOLD: Final = 100
 
 _log = structlog.get_logger("app")
 _security = structlog.get_logger("security")
@@ -93,11 +95,17 @@ def facts_of(error: errors.EventManagerError) -> dict[str, Any]:
 
 
 def invalid(
-    request: HTTPConnection, details: list[dict[str, Any]], *, code: str = errors.Invalid.code
+    request: HTTPConnection,
+    details: list[dict[str, Any]],
+    *,
+    code: str = errors.Invalid.code,
+    facts: Mapping[str, Any] | None = None,
 ) -> Response:
     """Return a 422 in the shape FastAPI's clients expect, with the problem members beside it."""
     title = errors.Invalid.title
-    body = _head(request, status=422, code=code, title=title) | {"detail": details}
+    body = (
+        _head(request, status=422, code=code, title=title) | {"detail": details} | dict(facts or {})
+    )
     return Response(orjson.dumps(body, default=str), status_code=422, media_type="application/json")
 
 
@@ -164,7 +172,9 @@ async def _replay(_: HTTPConnection, found: Exception) -> Response:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return invalid(request, [_without_input(item) for item in error.errors()])
+    found = error.errors()
+    told = [_without_input(item) for item in found[:ERRORS_TOLD]]
+    return invalid(request, told, facts={"total": len(found)} if len(found) > len(told) else {})
 
 
 def _without_input(item: Mapping[str, Any]) -> dict[str, Any]:

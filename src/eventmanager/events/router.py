@@ -80,7 +80,15 @@ async def create_event(
     status_code=201,
     summary="Create many events",
     response_model=list[EventRead],
-    responses={**errors(401, 413, 422), **CONFLICT},
+    responses={
+        **errors(
+            401,
+            413,
+            422,
+            _413="The body is larger than 8 MiB, or than 1 MiB without a token of ours",
+        ),
+        **CONFLICT,
+    },
 )
 async def create_events(
     batch: EventBatch, caller: CurrentUser, db: Db, now: Now, terms: Booking

@@ -15,6 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from eventmanager.core.bodies import Body
 from eventmanager.core.time import Instant, Moment, ZoneName
 from eventmanager.events.models import Status, Transparency
 from eventmanager.reminders.schemas import Reminder, Reminders
@@ -60,13 +61,13 @@ _MEETING: dict[str, Any] = {
 }
 
 
-class EventCreate(BaseModel):
+class EventCreate(Body):
     """A new event.
 
     A time without an offset is wall clock in `time_zone`; dates instead of times make it all-day.
     """
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_MEETING, _STANDUP]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_MEETING, _STANDUP]})
 
     title: Title
     description: Description | None = None
@@ -96,20 +97,16 @@ class EventCreate(BaseModel):
         return self
 
 
-class EventBatch(BaseModel):
+class EventBatch(Body):
     """Up to 1,000 events that are created together or not at all."""
-
-    model_config = ConfigDict(extra="forbid")
 
     events: list[EventCreate] = Field(min_length=1, max_length=BATCH_MAX)
 
 
-class EventUpdate(BaseModel):
+class EventUpdate(Body):
     """The fields to change; those left out stay as they are, and null clears what may be empty."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"title": "Updated title"}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Updated title"}]})
 
     title: Title | None = None
     description: Description | None = None
@@ -148,10 +145,8 @@ class EventUpdate(BaseModel):
         return {name: getattr(self, name) for name in self.model_fields_set - {"reminders"}}
 
 
-class BulkFilter(BaseModel):
+class BulkFilter(Body):
     """Events as the list of events finds them; with several conditions, those that meet all."""
-
-    model_config = ConfigDict(extra="forbid")
 
     q: Words | None = Field(None, description="Words in title, description or location.")
     role: Role | None = Field(None, description="Only where this is your role.")
@@ -159,12 +154,10 @@ class BulkFilter(BaseModel):
     end: Instant | None = Field(None, description="Only with an occurrence before it.")
 
 
-class BulkSelection(BaseModel):
+class BulkSelection(Body):
     """Up to 1,000 events, by their ids or by a filter."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"filter": {"q": "standup"}}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"filter": {"q": "standup"}}]})
 
     ids: list[UUID] | None = Field(
         None, min_length=1, max_length=BATCH_MAX, description="Which events."
@@ -185,7 +178,6 @@ class BulkChange(BulkSelection):
     """The same change for each of some events."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [{"filter": {"q": "standup"}, "changes": {"location": "Zoom"}}]
         },

@@ -9,6 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from eventmanager.core.bodies import Body
 from eventmanager.core.time import ZoneName, rfc3339
 from eventmanager.messages.letters import Letter
 from eventmanager.messages.positions import Position, write_position
@@ -61,10 +62,8 @@ class Notification(BaseModel):
     data: dict[str, Any] = Field(description="The facts; which ones depends on the type.")
 
 
-class ReadUpTo(BaseModel):
+class ReadUpTo(Body):
     """How far the caller has read."""
-
-    model_config = ConfigDict(extra="forbid")
 
     cursor: str = Field(
         max_length=MAX_CURSOR,
@@ -73,10 +72,8 @@ class ReadUpTo(BaseModel):
     )
 
 
-class QuietTime(BaseModel):
+class QuietTime(Body):
     """When not to be disturbed, every day."""
-
-    model_config = ConfigDict(extra="forbid")
 
     start: Annotated[TimeOfDay, Field(description="Wall clock, `HH:MM`.", examples=["22:00"])]
     end: Annotated[
@@ -106,11 +103,10 @@ class QuietTime(BaseModel):
         return QuietHours(start, end, self.time_zone)
 
 
-class Wishes(BaseModel):
+class Wishes(Body):
     """What a user wants to be told, and when not to be disturbed."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -126,7 +122,11 @@ class Wishes(BaseModel):
     )
 
     types: Annotated[
-        list[NotificationType] | None, Field(description="The wanted ones; null is all of them.")
+        list[NotificationType] | None,
+        Field(
+            max_length=len(NotificationType) * 2,
+            description="The wanted ones; null is all of them.",
+        ),
     ] = None
     quiet_hours: Annotated[
         QuietTime | None, Field(description="The end may lie on the next day; null is none.")

@@ -105,7 +105,9 @@ async def wishes(db: Database, *, user_id: UserId) -> Wishes:
     if row is None:
         return Wishes()
     quiet = QuietTime.of(_quiet_hours(row)) if row["quiet_from"] is not None else None
-    return Wishes(types=row["types"], quiet_hours=quiet)
+    # Each once: any number could be sent before there was a limit.
+    types = None if row["types"] is None else list(dict.fromkeys(row["types"]))
+    return Wishes(types=types, quiet_hours=quiet)
 
 
 async def wish(db: Database, *, user_id: UserId, wishes: Wishes, now: datetime) -> None:

@@ -2,20 +2,20 @@
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from eventmanager.core.bodies import Body
 from eventmanager.reminders.models import Channel
 
 MINUTES_MAX: Final = 40_320
 REMINDERS_MAX: Final = 5
 
 
-class Reminder(BaseModel):
+class Reminder(Body):
     """That the caller is told of each occurrence of an event some time before it starts."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={"examples": [{"minutes_before": 10, "channel": "notification"}]},
     )
 

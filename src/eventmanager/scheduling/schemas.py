@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from eventmanager.core.bodies import Body
 from eventmanager.core.time import Instant, ZoneName, zone
 from eventmanager.recurrence.values import WEEKDAYS
 from eventmanager.scheduling.availability import Found
@@ -83,11 +84,10 @@ Duration = Annotated[
 _WHO: Final = "Each by id, username or email, in any letter case."
 
 
-class FreeBusyQuery(BaseModel):
+class FreeBusyQuery(Body):
     """Whom to ask about, and the window."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -139,10 +139,8 @@ class FreeBusyRead(BaseModel):
     users: Annotated[list[UserFreeBusy], Field(description="In the order asked, each once.")]
 
 
-class SearchWindow(BaseModel):
+class SearchWindow(Body):
     """The half-open stretch of time to look in."""
-
-    model_config = ConfigDict(extra="forbid")
 
     start: Annotated[Instant, Field(description="The earliest start; what is past is passed over.")]
     end: Annotated[
@@ -153,17 +151,15 @@ class SearchWindow(BaseModel):
     ]
 
 
-class ZoneHours(BaseModel):
+class ZoneHours(Body):
     """Hours of work on the wall clock of one time zone."""
-
-    model_config = ConfigDict(extra="forbid")
 
     time_zone: Annotated[ZoneName, Field(description="IANA name.", examples=["Europe/Berlin"])]
     days: Annotated[
         list[Weekday],
         Field(min_length=1, max_length=20, description="On which days they begin."),
         AfterValidator(_without_repeats),
-    ] = ["MO", "TU", "WE", "TH", "FR"]
+    ] = ["MO", "TU", "WE", "TH", "FR"]  # noqa: RUF012  # pydantic copies it for each
     start: Annotated[
         str,
         Field(
@@ -192,11 +188,10 @@ class ZoneHours(BaseModel):
         )
 
 
-class AvailabilityQuery(BaseModel):
+class AvailabilityQuery(Body):
     """Who is to meet, for how long, and when it would suit."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -223,7 +218,7 @@ class AvailabilityQuery(BaseModel):
     optional_users: Annotated[
         list[UserName],
         Field(max_length=MAX_USERS, description=f"Whom it would be good to have, too. {_WHO}"),
-    ] = []
+    ] = []  # noqa: RUF012  # as above
     duration: Duration
     window: Annotated[SearchWindow, Field(description="When to look.")]
     working_hours: Annotated[
@@ -233,7 +228,7 @@ class AvailabilityQuery(BaseModel):
             description="The meeting lies in working hours of every zone named; several hours of"
             " one zone add up. Empty: at any time.",
         ),
-    ] = []
+    ] = []  # noqa: RUF012  # as above
     step: Annotated[
         int,
         Field(

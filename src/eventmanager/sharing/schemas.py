@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from eventmanager.core.bodies import Body
 from eventmanager.sharing.models import GrantOperation, Role
 
 SHARE_MAX: Final = 100
@@ -17,11 +18,10 @@ CHANGES_MAX: Final = 200
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=254, pattern="^[^\\x00]*$")]
 
 
-class ShareWith(BaseModel):
+class ShareWith(Body):
     """Whom to share with, by exactly one of id, username and email, and in which role."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"user_id": "01936b0e-0000-7b1f-8a2d-3c4e5f607182", "role": "Editor"},
@@ -44,10 +44,10 @@ class ShareWith(BaseModel):
         return self
 
 
-class RoleChange(BaseModel):
+class RoleChange(Body):
     """The new role."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"role": "Viewer"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"role": "Viewer"}]})
 
     role: Role
 

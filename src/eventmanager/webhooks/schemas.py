@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from eventmanager.core.bodies import Body
 from eventmanager.messages.types import NotificationType
 from eventmanager.webhooks import signing
 from eventmanager.webhooks.destinations import LONGEST, BadDestination, read_destination
@@ -120,11 +121,10 @@ Secret = Annotated[
 ]
 
 
-class WebhookDraft(BaseModel):
+class WebhookDraft(Body):
     """A webhook to be created."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [{"url": _URL, "types": ["event_created", "event_updated"]}]
         },
@@ -137,12 +137,10 @@ class WebhookDraft(BaseModel):
     is_active: bool = True
 
 
-class WebhookChange(BaseModel):
+class WebhookChange(Body):
     """What is to change; what is left out stays. Null is a value of `types` only."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"is_active": True, "types": None}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"is_active": True, "types": None}]})
 
     url: Url | None = None
     description: Description | None = None
@@ -154,10 +152,10 @@ class WebhookChange(BaseModel):
     )
 
 
-class NewSecret(BaseModel):
+class NewSecret(Body):
     """The secret that takes the place of the one before."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{}]})
 
     secret: Secret | None = None
 
