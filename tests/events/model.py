@@ -419,16 +419,23 @@ def moved(
         kept[goes(clock)], names[goes(clock)] = left, event.name(clock)
     edited = _without_lost(replace(there, pattern=pattern, overrides=kept), names)
     edited = Edited(edited.events, sorted([*lost, *edited.dropped]))
-    if dragged is not None:
-        put = dragged + (to.start - event.start)
-        put = datetime.combine(put.date(), time()) if to.all_day else put
-        [after] = edited.events
-        whole = dragged == event.start or goes(dragged) == put
-        # In another zone, a slot keeps the times that its occurrence has of its own.
-        own = after.overrides.get(put, {}) if to.zone == event.zone else {}
-        if not whole or put not in after.clocks() or own.keys() & {"excluded", *TIMES}:
-            return Edited(())
+    if dragged is not None and not _is_there(edited, event, to, dragged=dragged, to=goes(dragged)):
+        return Edited(())
     return edited
+
+
+def _is_there(
+    edited: Edited, event: Event, place: Place, *, dragged: datetime, to: datetime
+) -> bool:
+    """Tell whether the slot by which a series was dragged went where it was put, and is there."""
+    put = dragged + (place.start - event.start)
+    put = datetime.combine(put.date(), time()) if place.all_day else put
+    if to != put and dragged != event.start:
+        return False
+    [after] = edited.events
+    # In another zone, a slot keeps the times that its occurrence has of its own.
+    own = after.overrides.get(put, {}) if place.zone == event.zone else {}
+    return put in after.clocks() and not own.keys() & {"excluded", *TIMES}
 
 
 def _without_lost(event: Event, names: Mapping[datetime, str]) -> Edited:
