@@ -540,7 +540,7 @@ class Machine(RuleBasedStateMachine):
         clashes = self.calendar.refuses(
             edited.events, number=None if entry is None or entry.deleted else number
         )
-        code = "second_half_stands" if twice else "time_conflict"
+        code = "time_conflict" if clashes else "second_half_stands"
         expected = 409 if not allow and (twice or clashes) else ok
         if not all(event.occurs() for event in edited.events):
             expected = 422

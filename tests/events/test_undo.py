@@ -159,16 +159,18 @@ async def split(user: User, url: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("act", ["undo", "undo?version=2", "rollback/1"])
-@pytest.mark.parametrize("transparency", ["opaque", "transparent"])
+@pytest.mark.parametrize(
+    ("transparency", "code"), [("opaque", "time_conflict"), ("transparent", "second_half_stands")]
+)
 async def test_a_split_is_taken_back_once_its_second_half_is_gone(
-    alice: User, act: str, transparency: str
+    alice: User, act: str, transparency: str, code: str
 ) -> None:
     """Else the meeting would take place twice, which no clash tells of if it takes up no time."""
     url = await create(alice, recurrence_pattern="FREQ=DAILY;COUNT=4", transparency=transparency)
     half = await split(alice, url, "2027-03-12T09:00:00Z")
     refused = await alice.client.post(f"{url}/{act}")
-    assert (refused.status_code, refused.json()["code"]) == (409, "second_half_stands")
-    assert refused.json()["event_ids"] == [half]
+    assert (refused.status_code, refused.json()["code"]) == (409, code)
+    assert half in refused.text
     allowed = {"on_conflict": "allow", "dry_run": "true"}
     assert (await alice.client.post(f"{url}/{act}", params=allowed)).status_code == 200
     await alice.client.delete(f"/api/events/{half}")

@@ -41,6 +41,8 @@ from eventmanager.realtime.relay import CHANNEL
 from tests.conftest import User, started
 
 PATIENCE_SECONDS = 20.0
+GOODBYE = b"\x88\x80\x00\x00\x00\x00"
+"""A close frame without a code, as a client sends it."""
 PATH = "/api/ws/notifications"
 _days = itertools.count()
 

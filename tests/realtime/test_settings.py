@@ -12,6 +12,7 @@ from eventmanager.core.database import Database, Query
 from eventmanager.messages.quiet import QuietHours
 from tests.conftest import MakeUser, User
 from tests.realtime.conftest import (
+    GOODBYE,
     Connection,
     Worker,
     make_event,
@@ -25,7 +26,6 @@ from tests.realtime.test_sockets import narrow
 
 SETTINGS = "/api/me/notification-settings"
 LIST = "/api/notifications"
-GOODBYE = b"\x88\x80\x00\x00\x00\x00"
 NIGHT = {"start": "22:00", "end": "07:00", "time_zone": "Europe/Berlin"}
 
 

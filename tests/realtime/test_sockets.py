@@ -28,6 +28,7 @@ from eventmanager.realtime.subscriber import (
 )
 from tests.conftest import User, timed
 from tests.realtime.conftest import (
+    GOODBYE,
     PATH,
     Connection,
     Worker,
@@ -258,10 +259,16 @@ async def test_a_server_that_stops_says_so(settings: Settings, bob: User) -> Non
 
 
 @timed
+@pytest.mark.parametrize("leaves", [False, True], ids=["stays", "leaves"])
 async def test_a_server_that_stops_does_not_wait_for_a_peer_that_does_not_read(
-    settings: Settings, aside: Connection, bob: User, monkeypatch: pytest.MonkeyPatch
+    settings: Settings,
+    aside: Connection,
+    bob: User,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    leaves: bool,
 ) -> None:
-    """It has seconds, and then it is gone."""
+    """It has seconds, and then it is gone; also one that has closed its socket itself."""
     monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.2)
     loop = asyncio.get_running_loop()
     async with worker(settings, send_buffer_bytes=4096) as one:
@@ -269,6 +276,9 @@ async def test_a_server_that_stops_does_not_wait_for_a_peer_that_does_not_read(
         await stage(aside, bob.id, "some", count=30, size=30_000)
         (connection,) = one.server.server_state.connections
         await until(lambda: connection.transport.get_write_buffer_size() > 0)
+        if leaves:
+            client.transport.write(GOODBYE)
+            await until(connection.transport.is_closing)
         began = loop.time()
     assert loop.time() - began < 3
     client.transport.abort()

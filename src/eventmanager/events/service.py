@@ -286,16 +286,17 @@ async def undo(
         decided = merge(after, mine=target, theirs=current, resolve=resolve)
         if not decided.mine:
             raise NothingToUndo
-        if TIMES in decided.mine:
-            await _refuse_twice(tx, event_id, since=before["version"], terms=terms)
         state = put_over(current, target, decided.mine)
-        return await rebook(
+        written = await rebook(
             tx,
             owner_id=row["owner_id"],
             revision=drafts.composed(state, current=current, earlier=target),
             record=change,
             terms=terms,
         )
+        if TIMES in decided.mine:
+            await _refuse_twice(tx, event_id, since=before["version"], terms=terms)
+        return written
 
     async with db.turn(event_id):
         event = await write(db, work, terms=terms)
@@ -325,11 +326,12 @@ async def roll_back(
         past = await tx.first(queries.PAST, event_id=event_id, **names(key))
         if past is None:
             raise NotFound("This event has no such version")
-        await _refuse_twice(tx, event_id, since=past["version"], terms=terms)
         revision = drafts.past(orjson.loads(past["data"]))
-        return await rebook(
+        written = await rebook(
             tx, owner_id=event["owner_id"], revision=revision, record=change, terms=terms
         )
+        await _refuse_twice(tx, event_id, since=past["version"], terms=terms)
+        return written
 
     async with db.turn(event_id):
         event = await write(db, work, terms=terms)
@@ -338,9 +340,9 @@ async def roll_back(
 
 
 async def _refuse_twice(tx: Transaction, event_id: EventId, *, since: int, terms: Terms) -> None:
-    """Refuse to give an event times of before a split whose other half still takes place then.
+    """Refuse to leave an event with times of before a split whose other half still stands.
 
-    A clash would say so, but only of what takes up time, and has not been moved away.
+    A clash has said so by now, but only of what takes up time, and has not been moved away.
     """
     halves = (
         [] if terms.allow else await tx.all(queries.SECOND_HALVES, event_id=event_id, version=since)

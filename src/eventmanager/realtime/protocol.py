@@ -205,6 +205,8 @@ class Protocol(WebSocketsSansIOProtocol):
 
     def shutdown(self) -> None:
         """Close with 1012, since the server stops."""
+        # To one that has closed it itself, but not taken what was sent before, nothing can be said.
+        self.close_sent = self.close_sent or self.transport.is_closing()
         super().shutdown()
         self._drop_later()
 
