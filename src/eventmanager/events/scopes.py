@@ -1,8 +1,7 @@
 """Editing a series from one of its occurrences: this one, this and the following ones, or all."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -12,17 +11,17 @@ from eventmanager.core.audit.origin import here
 from eventmanager.core.database import Database, Transaction
 from eventmanager.core.errors import Invalid, NotFound
 from eventmanager.core.ids import EventId, UserId, uuid7
-from eventmanager.core.time import read_moment, zone
 from eventmanager.events import drafts, list_queries, queries
 from eventmanager.events.deletion import bin_it
 from eventmanager.events.drafts import Revision
+from eventmanager.events.dragging import edited_from, halves
 from eventmanager.events.lists import occurrence_json
 from eventmanager.events.merging import TIMES as _TIMES
 from eventmanager.events.merging import Merge, merge
-from eventmanager.events.overrides import EXCLUDED, TIMES, named, of_series, revised, with_own
+from eventmanager.events.overrides import EXCLUDED, TIMES, of_series, revised, with_own
 from eventmanager.events.schemas import EventUpdate
 from eventmanager.events.service import Base, current, remind, version_of
-from eventmanager.events.timing import Timing, instant_named, invalid_rrule
+from eventmanager.events.timing import instant_named
 from eventmanager.events.writing import (
     Event,
     Terms,
@@ -40,13 +39,9 @@ from eventmanager.events.writing import (
 )
 from eventmanager.history.models import Operation
 from eventmanager.recurrence import (
-    Drag,
-    InvalidRecurrence,
     Occurrence,
     begins,
-    cannot_be_dragged,
     expand,
-    split,
 )
 from eventmanager.scheduling import service as scheduling
 from eventmanager.scheduling.plan import month_after
@@ -55,8 +50,6 @@ from eventmanager.sharing.models import Role
 
 _INSTANT: Final = timedelta(microseconds=1)
 _OF_A_SERIES: Final = ("all_day", "is_recurring", "recurrence_pattern", "time_zone")
-_OF_TIME: Final = frozenset({*TIMES, "time_zone", "all_day"})
-_NOT_THERE: Final = frozenset({*TIMES, *EXCLUDED})
 
 
 class Scope(StrEnum):
@@ -157,7 +150,7 @@ async def edit(
             await remind(tx, own, change=change, terms=terms)
             if not fields:
                 return await current(tx, change)
-        whole = _revised(found.event, found.slot, fields)
+        whole = edited_from(found.event, found.slot, fields)
         return await rebook(tx, owner_id=found.owner_id, revision=whole, record=change, terms=terms)
 
     async with db.turn(target.event_id):
@@ -180,7 +173,7 @@ async def delete(
         if found.scope is Scope.THIS:
             await _override(tx, found, dict(EXCLUDED), terms=terms)
         elif found.scope is Scope.FOLLOWING:
-            before, _ = _halves(found)
+            before, _ = halves(found.event, found.slot.recurrence_id)
             change = found.record(Operation.UPDATE)
             await rebook(tx, owner_id=found.owner_id, revision=before, record=change, terms=terms)
         else:
@@ -328,8 +321,8 @@ async def _override(tx: Transaction, found: _Found, own: dict[str, Any], *, term
 
 async def _split(tx: Transaction, found: _Found, fields: dict[str, Any], *, terms: Terms) -> Event:
     """End the series before the occurrence, and go on from it with the fields changed."""
-    before, rest = _halves(found)
-    after = _revised(rest, found.slot, fields)
+    before, rest = halves(found.event, found.slot.recurrence_id)
+    after = edited_from(rest, found.slot, fields)
     new_id = EventId(uuid7())
     owner_id, caller_id, now = found.owner_id, found.target.caller_id, found.now
     plans = [before.plan(now=now), after.plan(now=now)]
@@ -361,87 +354,6 @@ async def _split(tx: Transaction, found: _Found, fields: dict[str, Any], *, term
     row = await tx.first(queries.GET, caller_id=caller_id, event_id=new_id)
     assert row is not None
     return with_dropped(event_of(row), after.dropped(plans[1]))
-
-
-def _halves(found: _Found) -> tuple[Revision, Revision]:
-    """Return the series up to the occurrence, and from it on."""
-    event, at = found.event, found.slot.recurrence_id
-    timing = event.timing
-    assert timing.recurrence_pattern is not None
-    try:
-        halves = split(timing.recurrence_pattern, anchor=timing.anchor, at=at)
-    except InvalidRecurrence as error:
-        raise invalid_rrule(error) from error
-    assert timing.series is not None
-    [first] = expand(timing.series, start=halves.after_start, end=halves.after_start + _INSTANT)
-    earlier: dict[str, Mapping[str, Any]] = {}
-    later: dict[str, Mapping[str, Any]] = {}
-    for key, own in event.overrides.items():
-        half = earlier if named(key, time_zone=timing.time_zone) < at else later
-        half[key] = own
-    return (
-        drafts.with_pattern(event, halves.before, overrides=earlier),
-        drafts.with_pattern(event, halves.after, overrides=later, start=first.start, end=first.end),
-    )
-
-
-def _revised(series: Revision, slot: Occurrence, fields: dict[str, Any]) -> Revision:
-    """Return the series after a change of one of its occurrences that concerns all of them."""
-    key = series.name(slot.recurrence_id)
-    own, seen, said = series.overrides.get(key), slot, set(fields)
-    if said.intersection(TIMES):
-        said.update(TIMES)
-        seen = _seen(slot, own or {}, series.timing)
-    if own:
-        # What is said of the occurrence now holds for it too, whatever it had of its own.
-        kept = {name: value for name, value in own.items() if name not in said}
-        series = replace(series, overrides=with_own(series.overrides, key, kept))
-    if not said.intersection(_OF_TIME):
-        return drafts.revise(series, fields)
-    here = drafts.moved(series, start=seen.start, end=seen.end, fields=fields)
-    drag = Drag(slot.recurrence_id, here.start_time)
-    after = drafts.revise(series, fields | _begun(series.timing, slot, here), dragged=drag)
-    # A start that was put on another slot of its rule finds there what that one has of its own.
-    there = after.overrides.get(after.name(here.start_time), {})
-    if said.issuperset(TIMES) and there.keys() & _NOT_THERE and "recurrence_pattern" not in fields:
-        raise invalid_rrule(cannot_be_dragged())
-    return after
-
-
-def _seen(slot: Occurrence, own: Mapping[str, Any], timing: Timing) -> Occurrence:
-    """Return the occurrence of a slot where clients see it: at times of its own if it has any."""
-    if not own.keys() >= set(TIMES):
-        return slot
-    start, end = (
-        instant_named(read_moment(own[name]), time_zone=timing.time_zone) for name in TIMES
-    )
-    return Occurrence(slot.recurrence_id, start, end)
-
-
-def _begun(old: Timing, slot: Occurrence, here: Timing) -> dict[str, Any]:
-    """Return where a series begins once the occurrence of one of its slots is `here`."""
-    away = _local(here.start_time, here) - _local(slot.start, old)
-    first = _local(old.start_time, old)
-    # Where the clock shows a time twice, a start at the second stays there.
-    start = (first + away).replace(fold=first.fold)
-    if here.start_date is not None and here.end_date is not None:
-        day = start.date()
-        times: Sequence[datetime | date] = (day, day + (here.end_date - here.start_date))
-    else:
-        begin = start.replace(tzinfo=zone(here.time_zone)).astimezone(UTC)
-        times = (begin, begin + (here.end_time - here.start_time))
-    return {
-        "start_time": times[0],
-        "end_time": times[1],
-        "time_zone": here.time_zone,
-        "all_day": here.all_day,
-    }
-
-
-def _local(instant: datetime, timing: Timing) -> datetime:
-    """Return the wall clock of an event at an instant; midnight if it is all-day."""
-    local = instant.astimezone(zone(timing.time_zone)).replace(tzinfo=None)
-    return datetime.combine(local.date(), time.min) if timing.all_day else local
 
 
 def _log(act: str, target: Target, *, scope: Scope, terms: Terms, **fields: Any) -> None:
