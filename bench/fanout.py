@@ -529,8 +529,9 @@ async def stalled(
     site: Site, herd: Herd, options: argparse.Namespace
 ) -> dict[str, float | int | None]:
     """One of 1,000 sockets stops reading while each is told something once a second."""
-    await herd.ask("open", site.port, site.targets[:STALLED_AMONG])
-    size = len(site.targets[:STALLED_AMONG])
+    # One socket each: the users come round again after that.
+    size = min(STALLED_AMONG, options.sockets // SOCKETS_PER_USER)
+    await herd.ask("open", site.port, site.targets[:size])
     teams = [f"team{n}" for n in range(0, size, TEAM)]
     rate = options.calm / TEAM
     await herd.ask("begin_timed")
