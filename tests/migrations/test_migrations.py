@@ -69,6 +69,31 @@ async def test_what_was_purged_before_may_have_been_anybodys(database_url: str) 
         await admin.close()
 
 
+async def test_a_dump_from_before_numbers_had_an_origin_is_brought_in_line_too(
+    database_url: str,
+) -> None:
+    """What it has counted is ahead of the server that it was restored on."""
+    admin = await asyncpg.connect(database_url)
+    await admin.execute("CREATE DATABASE ahead")
+    try:
+        url = urlunsplit(urlsplit(database_url)._replace(path="/ahead"))
+        await asyncio.to_thread(upgrade, url, "0009")
+        connection = await asyncpg.connect(url)
+        await connection.execute("""
+            INSERT INTO messages
+                (transaction_id, id, recipients, owner_id, type, data, occurred_at)
+            VALUES ('9000000000', gen_random_uuid(), '{}', gen_random_uuid(), 'x', '{}', now())
+        """)
+        await migrate(url)
+        assert await connection.fetchval("""
+            SELECT transaction_id < pg_snapshot_xmin(pg_current_snapshot()) FROM messages
+        """)
+        await connection.close()
+    finally:
+        await admin.execute("DROP DATABASE ahead WITH (FORCE)")
+        await admin.close()
+
+
 async def test_two_starts_at_once_migrate_one_after_the_other(database_url: str) -> None:
     """Workers and replicas may all be started together on an empty database."""
     admin = await asyncpg.connect(database_url)

@@ -26,7 +26,11 @@ def upgrade() -> None:
         sa.CheckConstraint("is_only", name=op.f("ck_numbering_is_only")),
         sa.PrimaryKeyConstraint("is_only", name=op.f("pk_numbering")),
     )
+    # What is ahead of this server's count is another's; 0 is none, so that it is brought in line.
     op.execute("""
         INSERT INTO numbering (system_identifier)
-        SELECT system_identifier FROM pg_control_system()
+        SELECT CASE WHEN EXISTS (SELECT FROM messages m WHERE m.transaction_id >= s.xmax)
+                      OR EXISTS (SELECT FROM versions v WHERE v.transaction_id >= s.xmax)
+               THEN 0 ELSE system_identifier END
+        FROM pg_control_system(), (SELECT pg_snapshot_xmax(pg_current_snapshot()) AS xmax) s
     """)
