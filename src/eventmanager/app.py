@@ -122,6 +122,12 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     openapi.install(app, describe=access.describe)
     api.mount(app)
     mount_pages(app)
+    _surround(app, settings=settings, limiter=limiter)
+    return app
+
+
+def _surround(app: FastAPI, *, settings: Settings, limiter: Limiter) -> None:
+    """Put the middleware around the routes."""
     # The last one added is the outermost.
     if settings.rate_limit_enabled:
         app.add_middleware(RateLimits, limiter=limiter, named=_LIMITS_OF_THEIR_OWN)
@@ -138,7 +144,6 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     app.add_middleware(RequestContext)
     if settings.trusted_proxies:
         app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
-    return app
 
 
 def _let_in(app: FastAPI, *, origins: Collection[str]) -> None:
