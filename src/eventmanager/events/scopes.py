@@ -38,11 +38,7 @@ from eventmanager.events.writing import (
     write,
 )
 from eventmanager.history.models import Operation
-from eventmanager.recurrence import (
-    Occurrence,
-    begins,
-    expand,
-)
+from eventmanager.recurrence import Occurrence, begins, expand
 from eventmanager.scheduling import service as scheduling
 from eventmanager.scheduling.plan import month_after
 from eventmanager.sharing.access import EDITORS, OWNERS, READERS

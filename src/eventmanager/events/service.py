@@ -344,9 +344,9 @@ async def _refuse_twice(tx: Transaction, event_id: EventId, *, since: int, terms
 
     A clash has said so by now, but only of what takes up time, and has not been moved away.
     """
-    halves = (
-        [] if terms.allow else await tx.all(queries.SECOND_HALVES, event_id=event_id, version=since)
-    )
+    if terms.allow:
+        return
+    halves = await tx.all(queries.SECOND_HALVES, event_id=event_id, version=since)
     if halves:
         raise SecondHalfStands(event_ids=[half["id"] for half in halves])
 
